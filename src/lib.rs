@@ -1,1 +1,10 @@
 //! runbook: a declarative runbook engine.
+//!
+//! The rooms, in the order in which they may know of each other (a test reads the `crate::` paths
+//! and fails on an edge that goes back):
+//!
+//! `base → diag → doc → expr → event → host → step → {steps, model} → compile → plan → exec →
+//! {audit, report, schema} → cli`
+
+pub mod base;
+pub mod diag;

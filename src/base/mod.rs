@@ -1,0 +1,16 @@
+//! Words that everyone uses: places in files, durations, sizes, ids, the clock.
+//!
+//! Nothing here knows of playbooks, hosts or the terminal.
+
+pub mod clock;
+pub mod duration;
+pub mod id;
+pub mod size;
+pub mod span;
+pub mod suggest;
+
+pub use clock::{Clock, Deadline, Instant};
+pub use duration::Duration;
+pub use id::{RunId, StepId, StepPath};
+pub use size::ByteSize;
+pub use span::{SourceId, Span, Spanned};
