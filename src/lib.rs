@@ -8,3 +8,7 @@
 
 pub mod base;
 pub mod diag;
+pub mod event;
+pub mod host;
+pub mod step;
+pub mod steps;

@@ -2,13 +2,16 @@
 //!
 //! Nothing here knows of playbooks, hosts or the terminal.
 
+pub mod cancel;
 pub mod clock;
 pub mod duration;
+pub mod field;
 pub mod id;
 pub mod size;
 pub mod span;
 pub mod suggest;
 
+pub use cancel::{Cancel, EndReason, Ending};
 pub use clock::{Clock, Deadline, Instant};
 pub use duration::Duration;
 pub use id::{RunId, StepId, StepPath};

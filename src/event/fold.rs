@@ -1,0 +1,322 @@
+//! The fold: from durable events to the state of a run.
+//!
+//! `status`, reports and resume all read this state, so that a live run and an old journal say the
+//! same.
+
+use indexmap::IndexMap;
+use serde_json::Value;
+
+use super::kinds::{
+    Event, Happening, LogFile, PlaybookInfo, RunStart, Section, StepResult, StepStart,
+};
+use super::status::{EffectClass, Finding, Level, RepeatClass, RunStatus, Status};
+use crate::base::{RunId, StepId, StepPath};
+
+/// A run, as far as its events tell.
+#[derive(Clone, Debug)]
+pub struct RunState {
+    /// Its id.
+    pub run: RunId,
+    /// What is run.
+    pub playbook: PlaybookInfo,
+    /// The parameters' values, redacted.
+    pub params: serde_json::Map<String, Value>,
+    /// The machine.
+    pub host: String,
+    /// Who runs it.
+    pub user: String,
+    /// The engine's version.
+    pub engine: String,
+    /// How it stands.
+    pub status: RunStatus,
+    /// When it began.
+    pub started_at: jiff::Timestamp,
+    /// When it ended.
+    pub ended_at: Option<jiff::Timestamp>,
+    /// How long it took, in milliseconds, by the clock that counts suspension.
+    pub duration_ms: Option<u64>,
+    /// The exit status of its engine.
+    pub exit_code: Option<u8>,
+    /// By what it was told to end, if it was.
+    pub cancelled_by: Option<String>,
+    /// Its steps and their items, in the order in which they stand; an item follows its step.
+    pub steps: IndexMap<StepPath, StepState>,
+}
+
+/// A step or an item of one, as far as the events tell.
+#[derive(Clone, Debug)]
+pub struct StepState {
+    /// Where it is.
+    pub path: StepPath,
+    /// Its type.
+    pub ty: String,
+    /// Its name, evaluated once it has started.
+    pub name: Option<String>,
+    /// Main or finally.
+    pub section: Section,
+    /// How it stands.
+    pub status: Status,
+    /// Whether its failure lets the run go on.
+    pub allowed: bool,
+    /// Whether it changed something.
+    pub changed: bool,
+    /// What it does to the world, once it has started.
+    pub effect: Option<EffectClass>,
+    /// What may be done after a crash in its middle, once it has started.
+    pub repeat: Option<RepeatClass>,
+    /// When it started.
+    pub started_at: Option<jiff::Timestamp>,
+    /// How long it took, in milliseconds.
+    pub duration_ms: Option<u64>,
+    /// Its attempts that failed and were followed by another, and the one that counts.
+    pub attempts: u32,
+    /// The attempts that failed and were followed by another.
+    pub failed_attempts: Vec<AttemptState>,
+    /// A `foreach` step's items, once they are known.
+    pub items: Option<u32>,
+    /// Its configuration, evaluated and redacted.
+    pub config: Value,
+    /// Its outputs, redacted.
+    pub outputs: Value,
+    /// What it found.
+    pub findings: Vec<Finding>,
+    /// What went wrong.
+    pub error: Option<String>,
+    /// What to do about it.
+    pub help: Option<String>,
+    /// Why it was skipped, cancelled or is unknown.
+    pub reason: Option<String>,
+    /// What its processes wrote.
+    pub logs: Vec<LogFile>,
+}
+
+/// An attempt that failed and was followed by another.
+#[derive(Clone, Debug)]
+pub struct AttemptState {
+    /// Which, from 1.
+    pub attempt: u32,
+    /// What went wrong.
+    pub error: String,
+    /// How long the engine then waited, in milliseconds.
+    pub delay_ms: u64,
+}
+
+impl StepState {
+    fn new(path: StepPath, ty: String, name: Option<String>, section: Section) -> Self {
+        Self {
+            path,
+            ty,
+            name,
+            section,
+            status: Status::Pending,
+            allowed: false,
+            changed: false,
+            effect: None,
+            repeat: None,
+            started_at: None,
+            duration_ms: None,
+            attempts: 0,
+            failed_attempts: Vec::new(),
+            items: None,
+            config: Value::Null,
+            outputs: Value::Null,
+            findings: Vec::new(),
+            error: None,
+            help: None,
+            reason: None,
+            logs: Vec::new(),
+        }
+    }
+
+    /// The worst of what it found.
+    pub fn worst(&self) -> Option<Level> {
+        self.findings.iter().map(|finding| finding.level).max()
+    }
+}
+
+impl RunState {
+    /// The state after a run's first event.
+    pub fn begin(at: jiff::Timestamp, start: &RunStart) -> Self {
+        let steps = start
+            .steps
+            .iter()
+            .map(|step| {
+                let path = StepPath::step(step.id.clone());
+                let state = StepState::new(
+                    path.clone(),
+                    step.ty.clone(),
+                    step.name.clone(),
+                    step.section,
+                );
+                (path, state)
+            })
+            .collect();
+        Self {
+            run: start.run.clone(),
+            playbook: start.playbook.clone(),
+            params: start.params.clone(),
+            host: start.host.clone(),
+            user: start.user.clone(),
+            engine: start.engine.clone(),
+            status: RunStatus::Running,
+            started_at: at,
+            ended_at: None,
+            duration_ms: None,
+            exit_code: None,
+            cancelled_by: None,
+            steps,
+        }
+    }
+
+    /// The state of a whole journal; `None` where its first event is not a run's start.
+    pub fn fold<'a>(happenings: impl IntoIterator<Item = &'a Happening>) -> Option<Self> {
+        let mut happenings = happenings.into_iter();
+        let first = happenings.next()?;
+        let Event::RunStart(start) = &first.event else {
+            return None;
+        };
+        let mut state = Self::begin(first.at, start);
+        happenings.for_each(|happening| state.apply(happening));
+        Some(state)
+    }
+
+    /// The step or item at `path`.
+    pub fn step(&self, path: &StepPath) -> Option<&StepState> {
+        self.steps.get(path)
+    }
+
+    /// The steps and items whose status is `status`.
+    pub fn with_status(&self, status: Status) -> impl Iterator<Item = &StepState> {
+        self.steps
+            .values()
+            .filter(move |step| step.status == status)
+    }
+
+    /// The steps alone, without the items of `foreach` steps.
+    pub fn whole_steps(&self) -> impl Iterator<Item = &StepState> {
+        self.steps.values().filter(|step| step.path.item.is_none())
+    }
+
+    /// Takes one more event in.
+    pub fn apply(&mut self, happening: &Happening) {
+        match &happening.event {
+            Event::RunStart(_) => {}
+            Event::RunCancel(cancel) => self.cancelled_by = Some(cancel.by.clone()),
+            Event::RunEnd(end) => {
+                self.status = end.status;
+                self.exit_code = Some(end.exit_code);
+                self.ended_at = Some(happening.at);
+                self.duration_ms = Some(end.duration_ms);
+            }
+            Event::ForeachExpand(expand) => self.expand(happening, expand.items.len()),
+            Event::StepStart(start) => {
+                if let Some(step) = self.entry(happening) {
+                    step.start(happening, start);
+                }
+            }
+            Event::StepAttempt(attempt) => {
+                if let Some(step) = self.entry(happening) {
+                    step.failed_attempts.push(AttemptState {
+                        attempt: happening.attempt.unwrap_or(0),
+                        error: attempt.error.clone(),
+                        delay_ms: attempt.delay_ms,
+                    });
+                }
+            }
+            Event::StepResult(result) => {
+                if let Some(step) = self.entry(happening) {
+                    step.end(happening, result);
+                }
+            }
+        }
+    }
+
+    fn entry(&mut self, happening: &Happening) -> Option<&mut StepState> {
+        self.steps.get_mut(happening.path.as_ref()?)
+    }
+
+    /// Makes the items of a `foreach` step, right after it.
+    fn expand(&mut self, happening: &Happening, items: usize) {
+        let Some(path) = &happening.path else { return };
+        let Some(at) = self.steps.get_index_of(path) else {
+            return;
+        };
+        let rest = self.steps.split_off(at + 1);
+        let step = &mut self.steps[at];
+        step.items = u32::try_from(items).ok();
+        step.status = Status::Running;
+        step.started_at.get_or_insert(happening.at);
+        let (ty, name, section) = (step.ty.clone(), step.name.clone(), step.section);
+        for index in 0..step.items.unwrap_or(0) {
+            let path = StepPath::item(path.step.clone(), index);
+            let item = StepState::new(path.clone(), ty.clone(), name.clone(), section);
+            self.steps.insert(path, item);
+        }
+        // A second expansion of the same step (after a resume) keeps what is known of its items.
+        for (path, state) in rest {
+            self.steps.insert(path, state);
+        }
+    }
+
+    /// What is said of runs whose engine is gone: steps that had started and changed something once
+    /// have an unknown outcome, the others were interrupted.
+    pub fn interrupted(&mut self) {
+        if self.status != RunStatus::Running {
+            return;
+        }
+        self.status = RunStatus::Interrupted;
+        for step in self.steps.values_mut() {
+            if step.status != Status::Running {
+                continue;
+            }
+            let harmless = step.effect == Some(EffectClass::Read)
+                || step
+                    .repeat
+                    .is_some_and(|repeat| repeat <= RepeatClass::Keyed)
+                || step.effect.is_none();
+            step.status = if harmless {
+                Status::Cancelled
+            } else {
+                Status::Unknown
+            };
+            step.reason = Some("the engine ended in the middle of it".to_owned());
+        }
+    }
+}
+
+impl StepState {
+    fn start(&mut self, happening: &Happening, start: &StepStart) {
+        self.status = Status::Running;
+        self.started_at.get_or_insert(happening.at);
+        self.attempts = happening.attempt.unwrap_or(1);
+        self.effect = Some(start.effect);
+        self.repeat = Some(start.repeat);
+        if start.name.is_some() {
+            self.name.clone_from(&start.name);
+        }
+        self.config = start.config.clone();
+    }
+
+    fn end(&mut self, happening: &Happening, result: &StepResult) {
+        self.status = result.status;
+        self.allowed = result.allowed;
+        self.changed = result.changed;
+        self.duration_ms = (result.status != Status::Skipped).then_some(result.duration_ms);
+        self.outputs = result.outputs.clone();
+        self.findings.clone_from(&result.findings);
+        self.error.clone_from(&result.error);
+        self.help.clone_from(&result.help);
+        self.reason.clone_from(&result.reason);
+        self.logs.clone_from(&result.logs);
+        if let Some(attempt) = happening.attempt {
+            self.attempts = attempt;
+        }
+    }
+}
+
+/// The id of a step, as its path without an item.
+impl From<StepId> for StepPath {
+    fn from(step: StepId) -> Self {
+        Self::step(step)
+    }
+}

@@ -1,0 +1,20 @@
+//! What can happen in a run: durable events and transient ones, the fold to a run's state, and the
+//! traits of those who listen.
+//!
+//! The engine never prints and never formats: it emits these. The journal, the terminal and every
+//! report read the same events, live or from an old journal.
+
+mod fold;
+mod kinds;
+mod redact;
+mod sink;
+mod status;
+
+pub use fold::{AttemptState, RunState, StepState};
+pub use kinds::{
+    ClaimedBy, Event, ForeachExpand, Happening, LogFile, PlannedStep, PlaybookInfo, RunCancel,
+    RunEnd, RunStart, Section, StepAttempt, StepResult, StepStart, Stream, Transient,
+};
+pub use redact::{MASK, Redactor, SHORTEST, StreamRedactor};
+pub use sink::{Journal, JournalError, NoJournal, Sink};
+pub use status::{EffectClass, Finding, Level, RepeatClass, RunStatus, Status};

@@ -1,0 +1,335 @@
+//! Secrets out of everything that is printed or recorded.
+//!
+//! One automaton finds every secret in every encoding in one pass. It is applied where an event is
+//! made and where a process's output is read, so that no sink ever sees a secret.
+
+use std::borrow::Cow;
+
+use aho_corasick::{AhoCorasick, MatchKind};
+use base64::Engine as _;
+use hmac::{KeyInit, Mac};
+use serde_json::Value;
+
+/// What stands in the place of a secret.
+pub const MASK: &str = "***";
+
+/// Secrets shorter than this are not looked for: hiding every `1` in a text would hide the text.
+/// Their use is told as a warning when they are read.
+pub const SHORTEST: usize = 4;
+
+/// Finds secrets and hides them.
+#[derive(Debug, Default)]
+pub struct Redactor {
+    automaton: Option<AhoCorasick>,
+    longest: usize,
+    key: Vec<u8>,
+}
+
+impl Redactor {
+    /// One that hides `secrets`; digests of values that hold one are keyed with `key`.
+    pub fn new<'a>(secrets: impl IntoIterator<Item = &'a str>, key: &[u8]) -> Self {
+        let mut patterns: Vec<Vec<u8>> = Vec::new();
+        for secret in secrets {
+            add_encodings(&mut patterns, secret);
+        }
+        patterns.sort();
+        patterns.dedup();
+        let longest = patterns.iter().map(Vec::len).max().unwrap_or(0);
+        let automaton = if patterns.is_empty() {
+            None
+        } else {
+            AhoCorasick::builder()
+                .match_kind(MatchKind::LeftmostLongest)
+                .build(&patterns)
+                .ok()
+        };
+        Self {
+            automaton,
+            longest,
+            key: key.to_vec(),
+        }
+    }
+
+    /// Whether there is nothing to hide.
+    pub fn is_empty(&self) -> bool {
+        self.automaton.is_none()
+    }
+
+    /// Whether `text` holds a secret.
+    pub fn finds(&self, text: &str) -> bool {
+        self.automaton
+            .as_ref()
+            .is_some_and(|automaton| automaton.is_match(text))
+    }
+
+    /// `text` without secrets.
+    pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        match &self.automaton {
+            Some(automaton) if automaton.is_match(text) => {
+                let mut out = String::with_capacity(text.len());
+                automaton.replace_all_with(text, &mut out, |_, _, out| {
+                    out.push_str(MASK);
+                    true
+                });
+                Cow::Owned(out)
+            }
+            _ => Cow::Borrowed(text),
+        }
+    }
+
+    /// `value` without secrets: texts and keys masked in place.
+    pub fn value(&self, value: &mut Value) {
+        if self.is_empty() {
+            return;
+        }
+        match value {
+            Value::String(text) => {
+                if let Cow::Owned(masked) = self.text(text) {
+                    *text = masked;
+                }
+            }
+            Value::Array(items) => items.iter_mut().for_each(|item| self.value(item)),
+            Value::Object(map) => {
+                if map.keys().any(|key| self.finds(key)) {
+                    let old = std::mem::take(map);
+                    map.extend(
+                        old.into_iter()
+                            .map(|(key, v)| (self.text(&key).into_owned(), v)),
+                    );
+                }
+                map.values_mut().for_each(|v| self.value(v));
+            }
+            // A secret of digits may come back as a number.
+            Value::Number(number) => {
+                let text = number.to_string();
+                if self.finds(&text) {
+                    *value = Value::String(self.text(&text).into_owned());
+                }
+            }
+            Value::Null | Value::Bool(_) => {}
+        }
+    }
+
+    /// Outputs without secrets: one that holds a secret becomes a keyed digest of itself, so that a
+    /// later run can tell whether it is the same without anybody reading it.
+    pub fn outputs(&self, outputs: &mut Value) {
+        if self.is_empty() {
+            return;
+        }
+        let Value::Object(map) = outputs else {
+            return self.value(outputs);
+        };
+        for value in map.values_mut() {
+            if self.finds_in(value) {
+                let digest = self.keyed_digest(value.to_string().as_bytes());
+                *value = serde_json::json!({ "$redacted": digest });
+            }
+        }
+    }
+
+    fn finds_in(&self, value: &Value) -> bool {
+        match value {
+            Value::String(text) => self.finds(text),
+            Value::Array(items) => items.iter().any(|item| self.finds_in(item)),
+            Value::Object(map) => map
+                .iter()
+                .any(|(key, v)| self.finds(key) || self.finds_in(v)),
+            Value::Number(number) => self.finds(&number.to_string()),
+            Value::Null | Value::Bool(_) => false,
+        }
+    }
+
+    /// HMAC-SHA-256 of `bytes` under the state folder's key, as `hmac-sha256:<hex>`.
+    pub fn keyed_digest(&self, bytes: &[u8]) -> String {
+        let Ok(mut mac) = hmac::Hmac::<sha2::Sha256>::new_from_slice(&self.key) else {
+            return "hmac-sha256:".to_owned();
+        };
+        mac.update(bytes);
+        format!("hmac-sha256:{}", hex::encode(mac.finalize().into_bytes()))
+    }
+
+    /// A redactor of a stream that comes in chunks.
+    pub fn stream(&self) -> StreamRedactor<'_> {
+        StreamRedactor {
+            redactor: self,
+            held: Vec::new(),
+        }
+    }
+}
+
+/// Hides secrets in a stream, also those that lie across chunks.
+#[derive(Debug)]
+pub struct StreamRedactor<'a> {
+    redactor: &'a Redactor,
+    held: Vec<u8>,
+}
+
+impl StreamRedactor<'_> {
+    /// What of the stream is safe to pass on after `chunk`: all but a tail in which a secret may
+    /// have begun.
+    pub fn push<'c>(&mut self, chunk: &'c [u8]) -> Cow<'c, [u8]> {
+        let Some(automaton) = &self.redactor.automaton else {
+            return Cow::Borrowed(chunk);
+        };
+        self.held.extend_from_slice(chunk);
+        let keep = self.redactor.longest - 1;
+        if self.held.len() <= keep {
+            return Cow::Owned(Vec::new());
+        }
+        let mut out = Vec::with_capacity(self.held.len());
+        let mut done = 0;
+        let safe = self.held.len() - keep;
+        for found in automaton.find_iter(&self.held) {
+            // A match that begins in the tail may yet become a longer one.
+            if found.start() >= safe {
+                break;
+            }
+            out.extend_from_slice(&self.held[done..found.start()]);
+            out.extend_from_slice(MASK.as_bytes());
+            done = found.end();
+        }
+        if done < safe {
+            out.extend_from_slice(&self.held[done..safe]);
+            done = safe;
+        }
+        self.held.drain(..done);
+        Cow::Owned(out)
+    }
+
+    /// The rest, at the end of the stream.
+    pub fn finish(self) -> Vec<u8> {
+        match &self.redactor.automaton {
+            None => self.held,
+            Some(automaton) => {
+                let mut out = Vec::with_capacity(self.held.len());
+                automaton.replace_all_with_bytes(&self.held, &mut out, |_, _, out| {
+                    out.extend_from_slice(MASK.as_bytes());
+                    true
+                });
+                out
+            }
+        }
+    }
+}
+
+/// Every way in which `secret` may appear: raw and by line, base64 at its three offsets, hex,
+/// percent-, JSON- and shell-quoted.
+fn add_encodings(patterns: &mut Vec<Vec<u8>>, secret: &str) {
+    let mut raws = vec![secret];
+    let trimmed = secret.trim();
+    raws.push(trimmed);
+    if secret.contains('\n') {
+        raws.extend(secret.lines().map(str::trim).filter(|line| line.len() >= 8));
+    }
+    for raw in raws {
+        if raw.len() < SHORTEST {
+            continue;
+        }
+        let bytes = raw.as_bytes();
+        let mut add = |pattern: Vec<u8>| {
+            if pattern.len() >= SHORTEST {
+                patterns.push(pattern);
+            }
+        };
+        add(bytes.to_vec());
+        add(hex::encode(bytes).into_bytes());
+        add(hex::encode_upper(bytes).into_bytes());
+        add(percent(bytes, false));
+        add(percent(bytes, true));
+        if let Ok(json) = serde_json::to_string(raw) {
+            add(json.as_bytes()[1..json.len() - 1].to_vec());
+        }
+        add(raw.replace('\'', "'\\''").into_bytes());
+        add(raw.replace('\'', "''").into_bytes());
+        for offset in 0..3 {
+            let (standard, url) = base64_core(bytes, offset);
+            add(standard);
+            add(url);
+        }
+    }
+}
+
+/// The characters of a base64 text that depend on `bytes` alone, when they stand `offset` bytes
+/// after a border of three.
+fn base64_core(bytes: &[u8], offset: usize) -> (Vec<u8>, Vec<u8>) {
+    let mut padded = vec![0; offset];
+    padded.extend_from_slice(bytes);
+    // The first characters mix in what stands before, the last what follows.
+    let skip = (offset * 8).div_ceil(6);
+    let whole = padded.len() * 8 / 6;
+    let cut = |text: String| {
+        text.as_bytes()
+            .get(skip..whole)
+            .unwrap_or_default()
+            .to_vec()
+    };
+    (
+        cut(base64::engine::general_purpose::STANDARD.encode(&padded)),
+        cut(base64::engine::general_purpose::URL_SAFE.encode(&padded)),
+    )
+}
+
+fn percent(bytes: &[u8], lower: bool) -> Vec<u8> {
+    let mut out = String::with_capacity(bytes.len() * 3);
+    for byte in bytes {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            out.push(char::from(*byte));
+        } else if lower {
+            out.push_str(&format!("%{byte:02x}"));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out.into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use proptest::prelude::*;
+
+    use super::Redactor;
+
+    const SECRET: &str = "s3cr3t/pa+ss'w\"ord";
+
+    #[test]
+    fn hides_every_encoding() {
+        let redactor = Redactor::new([SECRET], b"key");
+        let b64 = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
+        for shown in [
+            SECRET.to_owned(),
+            hex::encode(SECRET),
+            serde_json::to_string(SECRET).unwrap(),
+            format!("'{}'", SECRET.replace('\'', "'\\''")),
+            b64(&format!("a{SECRET}z")),
+            b64(&format!("ab{SECRET}yz")),
+            b64(&format!("abc{SECRET}xyz")),
+            "s3cr3t%2Fpa%2Bss%27w%22ord".to_owned(),
+        ] {
+            assert!(redactor.text(&shown).contains("***"), "{shown}");
+            assert!(!redactor.text(&shown).contains("3cr3t"), "{shown}");
+        }
+        assert_eq!(redactor.text("nothing here"), "nothing here");
+    }
+
+    proptest! {
+        #[test]
+        fn a_stream_hides_what_the_whole_hides(
+            before in "[a-z ]{0,40}", after in "[a-z ]{0,40}", sizes in prop::collection::vec(1usize..9, 1..40),
+        ) {
+            let redactor = Redactor::new([SECRET, "other secret"], b"key");
+            let text = format!("{before}{SECRET}{after}other secret{before}");
+            let mut stream = redactor.stream();
+            let mut out = Vec::new();
+            let mut rest = text.as_bytes();
+            for size in sizes.iter().cycle() {
+                if rest.is_empty() { break; }
+                let (chunk, more) = rest.split_at((*size).min(rest.len()));
+                out.extend_from_slice(&stream.push(chunk));
+                rest = more;
+            }
+            out.extend(stream.finish());
+            prop_assert_eq!(String::from_utf8(out).unwrap(), redactor.text(&text).into_owned());
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! The step types: one file each, in folders by domain. This is the one list of them.
+
+mod exec;
+mod flow;
+
+use crate::step::{AnyStep, Generics, Looks, Registry};
+
+/// Every step type. One line each; the order does not matter.
+pub const ALL: &[&dyn AnyStep] = &[
+    Generics::<exec::command::Command>::ENTRY,
+    Generics::<exec::pipeline::Pipeline>::ENTRY,
+    Generics::<exec::script::Script>::ENTRY,
+    Looks::<flow::assert::Assert>::ENTRY,
+    Looks::<flow::set::Set>::ENTRY,
+    Looks::<flow::wait::Wait>::ENTRY,
+];
+
+/// The registry of all step types.
+pub fn registry() -> Registry {
+    Registry::new(ALL)
+}
