@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc::{self, RecvTimeoutError, TryRecvError};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -150,15 +150,18 @@ impl Running {
         self.stderr.text()
     }
 
-    /// Waits until stdout or stderr holds `text`.
+    /// Waits until stdout or stderr holds `text`. The end of both without it fails at once.
     #[track_caller]
     pub fn wait_for_text(&self, text: &str, limit: Duration) {
         let seen = wait::try_until(limit, || {
-            let found = self.stdout.text().contains(text) || self.stderr.text().contains(text);
-            found.then_some(())
+            let over = self.stdout.ended() && self.stderr.ended();
+            let found = [&self.stdout, &self.stderr]
+                .iter()
+                .any(|out| out.text().contains(text));
+            (found || over).then_some(found)
         });
-        if seen.is_none() {
-            panic!("waited {limit:?} for {text:?}\n{}", self.said());
+        if seen != Some(true) {
+            panic!("{text:?} did not come within {limit:?}\n{}", self.said());
         }
     }
 
@@ -234,9 +237,13 @@ impl Stream {
         }
     }
 
-    /// Whether the pipe came to its end within `limit`.
+    /// Waits for the pipe's end; whether it came within `limit`.
     fn wait(&self, limit: Duration) -> bool {
         self.end.lock().unwrap().recv_timeout(limit) == Err(RecvTimeoutError::Disconnected)
+    }
+
+    fn ended(&self) -> bool {
+        self.end.lock().unwrap().try_recv() == Err(TryRecvError::Disconnected)
     }
 
     fn bytes(&self) -> Vec<u8> {
