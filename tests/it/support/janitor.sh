@@ -43,6 +43,13 @@ for id in "${!left[@]}"; do
   kill -KILL "$id" 2>/dev/null
 done
 
+# What else is of the folder, by its command line or working directory: servers that were stopped when
+# they should have ended, and strays of runs.
+{
+  grep -lsF "$folder/" /proc/[0-9]*/cmdline
+  find /proc/[0-9]*/cwd -maxdepth 0 -lname "$folder/*" 2>/dev/null
+} | cut -d / -f 3 | while read -r pid; do kill -KILL "$pid" 2>/dev/null; done
+
 # Hosts: their processes, then their cgroups bottom-up, then what is mounted in the folder.
 for group in /sys/fs/cgroup/{,*/}"$name"{,-*}; do
   [[ -d $group ]] || continue
