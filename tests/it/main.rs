@@ -1,0 +1,19 @@
+//! The one integration-test binary: every test runs the program, or a part of it, against real
+//! components.
+//!
+//! One binary, not one a file, because the servers of `support/` are started once for all tests that
+//! can share them: so this runs under plain `cargo test`, whose tests are threads of one process.
+//! `bash tests/run.sh` installs what the components need.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "tests start servers, write files and may panic; the lints are about the program"
+)]
+
+mod fixtures;
+mod support;

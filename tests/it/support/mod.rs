@@ -1,0 +1,18 @@
+//! What tests stand on: real servers, scripted ones, and the program itself.
+//!
+//! One file a fixture. A fixture that cannot be had fails the test and says what to install; nothing
+//! skips. What is started here dies with the test process, however that ends: see `lifetime`.
+
+#![allow(dead_code, reason = "fixtures offer more than the tests of today use")]
+
+pub mod certificates;
+pub mod daemon;
+pub mod http;
+pub mod lifetime;
+pub mod net;
+pub mod postgres;
+pub mod process;
+pub mod redis;
+pub mod run;
+pub mod systemd;
+pub mod wait;
