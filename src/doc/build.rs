@@ -9,6 +9,7 @@ use std::ops::Range;
 use saphyr_parser::{Event, Parser, Span as Mark, Tag};
 
 use super::anchors::{Anchors, Extent, Found};
+use super::excerpt::Excerpt;
 use super::feed::{Feed, Gate};
 use super::node::{Entry, Kind, Map, Node};
 use super::offsets::Offsets;
@@ -45,7 +46,8 @@ pub(super) fn build(
             }
             Err(error) => {
                 let at = builder.offsets.byte(error.marker().index());
-                return Err(Box::new(syntax::explain(&error, builder.span(at, at))));
+                let place = Excerpt::new(source, text, at, builder.innermost_flow());
+                return Err(Box::new(syntax::explain(&error, &place)));
             }
         }
         gate.taken.set(builder.reached);
@@ -220,6 +222,12 @@ impl<'a, 'd> Builder<'a, 'd> {
         }
     }
 
+    /// The start of the innermost collection in brackets or braces that is open.
+    fn innermost_flow(&self) -> Option<usize> {
+        let frame = self.frames.iter().rev().find(|frame| frame.flow)?;
+        matches!(self.bytes.get(frame.start), Some(b'[' | b'{')).then_some(frame.start)
+    }
+
     fn open(&mut self, state: State, properties: &Properties<'_>) -> Result<(), Fatal> {
         let is_map = matches!(state, State::Key);
         let start = self.start_of_collection(is_map, properties);
@@ -329,7 +337,7 @@ impl<'a, 'd> Builder<'a, 'd> {
         match &mut frame.state {
             State::Items => self.items.push(node),
             State::Key => {
-                frame.state = State::Value(keys::of_node(node, written, self.out));
+                frame.state = State::Value(keys::of_node(node, written, self.text, self.out));
             }
             State::Value(key) => {
                 let key = key.take();

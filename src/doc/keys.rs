@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::braces;
 use super::budget::MAX_FINDINGS;
 use super::node::{Entry, Kind, Node, ScalarStyle};
 use crate::base::{Span, Spanned};
@@ -11,6 +12,7 @@ use crate::diag::{Diagnostic, Diagnostics, codes};
 pub(super) fn of_node(
     node: Node,
     written: Span,
+    text: &str,
     out: &mut Diagnostics,
 ) -> Option<Spanned<Box<str>>> {
     let refused = match node.kind {
@@ -23,11 +25,11 @@ pub(super) fn of_node(
             merge_key(written)
         }
         Kind::Scalar(scalar) => return Some(Spanned::new(scalar.text, written)),
-        Kind::Seq(_) | Kind::Map(_) => {
+        Kind::Seq(_) | Kind::Map(_) => braces::double_braces(written, text).unwrap_or_else(|| {
             Diagnostic::error(codes::YAML_KEY, "a mapping key that is not a text")
                 .label(written, "keys are texts")
                 .help("write `key: value`, with a plain text as the key")
-        }
+        }),
     };
     out.push(refused);
     None

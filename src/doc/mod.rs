@@ -4,12 +4,16 @@
 //! the order of keys, the spelling of numbers. It knows nothing of playbooks: what a key means is
 //! for `model` to say.
 //!
-//! Findings are diagnostics of the family RB1xx. All but syntax errors and broken budgets leave a tree behind.
+//! Findings are diagnostics of the families RB1xx (the text) and RB409 (an expression that YAML
+//! reads as a mapping). All but syntax errors and broken budgets leave a tree behind.
 
 mod anchors;
+mod braces;
 mod budget;
 mod build;
+mod causes;
 mod encoding;
+mod excerpt;
 mod feed;
 mod keys;
 mod node;
@@ -47,7 +51,9 @@ pub fn parse(source: SourceId, text: &str, diagnostics: &mut Diagnostics) -> Opt
     match read(source, text, diagnostics) {
         Ok(root) => Some(Document { source, root }),
         Err(fatal) => {
-            diagnostics.push(*fatal);
+            if !follows_from(&fatal, diagnostics, text) {
+                diagnostics.push(*fatal);
+            }
             None
         }
     }
@@ -73,4 +79,21 @@ fn is_left_out(root: &Node) -> bool {
     root.as_scalar()
         .is_some_and(|scalar| scalar.text.is_empty())
         && root.is_null()
+}
+
+/// Whether a syntax error is on the line of an expression that YAML read as a mapping: then that
+/// one has been told, with its cure.
+fn follows_from(fatal: &Diagnostic, told: &Diagnostics, text: &str) -> bool {
+    let place = |diagnostic: &Diagnostic| diagnostic.primary.as_ref().map(|label| label.span);
+    let cause = told
+        .iter()
+        .last()
+        .filter(|last| last.code == codes::EXPR_FLOW_STYLE);
+    let (Some(cause), Some(at)) = (cause.and_then(place), place(fatal)) else {
+        return false;
+    };
+    let between = text.get(cause.start as usize..at.start as usize);
+    fatal.code == codes::YAML_SYNTAX
+        && cause.source == at.source
+        && between.is_some_and(|between| !between.contains('\n'))
 }

@@ -43,6 +43,12 @@ pub(super) fn line_end(bytes: &[u8], at: usize) -> usize {
         .map_or(bytes.len(), |length| at + length)
 }
 
+/// The start of the line that `at` is in.
+pub(super) fn line_start(bytes: &[u8], at: usize) -> usize {
+    let at = at.min(bytes.len());
+    memchr::memrchr2(b'\n', b'\r', &bytes[..at]).map_or(0, |found| found + 1)
+}
+
 /// The end of the last of `count` anchors and tags that start at `at`, and where the node after
 /// them starts.
 pub(super) fn skip_properties(bytes: &[u8], at: usize, count: usize) -> (usize, usize) {

@@ -2,6 +2,7 @@
 //! people and machines write.
 
 mod budgets;
+mod syntax;
 mod trees;
 
 use super::{Document, Kind, Node, parse};
@@ -75,4 +76,17 @@ fn told(text: &str) -> Vec<(Code, String)> {
             (diagnostic.code, format!("{line}:{}", at - start + 1))
         })
         .collect()
+}
+
+/// `text` after the one fix that is offered for it.
+fn fixed(text: &str) -> String {
+    let (_, out) = read(text);
+    let fix = out.iter().find_map(|diagnostic| diagnostic.fix.clone());
+    let fix = fix.expect(text);
+    let mut cured = text.to_owned();
+    cured.replace_range(
+        fix.span.start as usize..fix.span.end as usize,
+        &fix.replacement,
+    );
+    cured
 }

@@ -198,7 +198,7 @@ fn the_first_of_two_keys_wins() {
 
 #[test]
 fn what_leaves_a_tree_is_told_all_at_once() {
-    let text = "a: !vault x\nb: !!int abc\n[c]: d\n<<: e\ng: 1\ng: 2\n: h\n";
+    let text = "a: !vault x\nb: !!int abc\n[c]: d\n<<: e\ne: {{ f }}\ng: 1\ng: 2\n: h\n";
     assert_eq!(
         told(text),
         [
@@ -206,14 +206,15 @@ fn what_leaves_a_tree_is_told_all_at_once() {
             (codes::YAML_TAG, "2:4".to_owned()),
             (codes::YAML_KEY, "3:1".to_owned()),
             (codes::UNKNOWN_KEY, "4:1".to_owned()),
-            (codes::YAML_DUPLICATE_KEY, "6:1".to_owned()),
-            (codes::YAML_KEY, "7:1".to_owned()),
+            (codes::EXPR_FLOW_STYLE, "5:4".to_owned()),
+            (codes::YAML_DUPLICATE_KEY, "7:1".to_owned()),
+            (codes::YAML_KEY, "8:1".to_owned()),
         ]
     );
     let (document, _) = read(text);
     assert_eq!(
         json(&document.unwrap().root),
-        serde_json::json!({"a": "x", "b": "abc", "g": "1"})
+        serde_json::json!({"a": "x", "b": "abc", "e": {}, "g": "1"})
     );
 }
 
