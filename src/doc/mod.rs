@@ -16,6 +16,7 @@ mod encoding;
 mod excerpt;
 mod feed;
 mod keys;
+mod locate;
 mod node;
 mod offsets;
 mod places;

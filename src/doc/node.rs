@@ -1,6 +1,6 @@
 //! The tree: nodes, scalars and mappings, each with the place that it was written at.
 //!
-//! How a plain scalar gets its type is in `resolve`.
+//! How a plain scalar gets its type is in `resolve`, where a part of a scalar stands in `locate`.
 
 use crate::base::{Span, Spanned};
 

@@ -2,6 +2,7 @@
 //! people and machines write.
 
 mod budgets;
+mod random;
 mod syntax;
 mod trees;
 
