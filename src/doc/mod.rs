@@ -2,7 +2,7 @@
 //!
 //! Reads one document of YAML 1.2 and keeps what a checker needs: the place of every value and key,
 //! the order of keys, the spelling of numbers. It knows nothing of playbooks: what a key means is
-//! for `model` to say.
+//! for `model` to say, which reads mappings through [`MapReader`].
 //!
 //! Findings are diagnostics of the families RB1xx (the text) and RB409 (an expression that YAML
 //! reads as a mapping). All but syntax errors and broken budgets leave a tree behind.
@@ -20,6 +20,7 @@ mod locate;
 mod node;
 mod offsets;
 mod places;
+mod reader;
 mod resolve;
 mod scalars;
 mod syntax;
@@ -30,6 +31,7 @@ mod tests;
 
 pub use encoding::{Utf8Place, decode_utf8};
 pub use node::{Entry, Kind, Map, Node, Scalar, ScalarStyle};
+pub use reader::MapReader;
 pub use resolve::Resolved;
 
 use crate::base::{SourceId, Span};
