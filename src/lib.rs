@@ -8,6 +8,7 @@
 
 pub mod base;
 pub mod diag;
+pub mod doc;
 pub mod event;
 pub mod host;
 pub mod step;
