@@ -8,6 +8,7 @@
 //! and a plan, which gets an `Observe`, cannot touch. Lints forbid the standard library's own ways
 //! to files, processes and sockets everywhere but here.
 
+pub mod bounded;
 pub mod connect;
 pub mod error;
 pub mod files;
