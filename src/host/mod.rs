@@ -15,6 +15,7 @@ pub mod files;
 pub mod process;
 mod scope;
 pub mod store;
+pub mod system;
 #[cfg(test)]
 pub mod testing;
 
