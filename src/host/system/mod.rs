@@ -7,6 +7,7 @@ mod cpu;
 mod load;
 mod memory;
 mod mounts;
+mod processes;
 mod space;
 
 use std::path::Path;
@@ -15,6 +16,7 @@ pub use cpu::{CpuShares, CpuTicks, CpuTimes};
 pub use load::Load;
 pub use memory::{Memory, MemoryUse};
 pub use mounts::{Mount, MountTable};
+pub use processes::{ProcessActivity, ProcessUse};
 pub use space::{Space, SpaceAt};
 
 use super::HostError;
