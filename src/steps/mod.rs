@@ -18,6 +18,7 @@ pub const ALL: &[&dyn AnyStep] = &[
     Looks::<host::disk::Disk>::ENTRY,
     Looks::<host::load::Load>::ENTRY,
     Looks::<host::memory::Memory>::ENTRY,
+    Looks::<host::processes::Processes>::ENTRY,
 ];
 
 /// The registry of all step types.

@@ -6,5 +6,6 @@ pub(super) mod disk;
 mod limits;
 pub(super) mod load;
 pub(super) mod memory;
+pub(super) mod processes;
 #[cfg(test)]
 mod testing;
