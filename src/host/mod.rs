@@ -8,12 +8,14 @@
 //! and a plan, which gets an `Observe`, cannot touch. Lints forbid the standard library's own ways
 //! to files, processes and sockets everywhere but here.
 
+pub mod bounded;
 pub mod connect;
 pub mod error;
 pub mod files;
 pub mod process;
 mod scope;
 pub mod store;
+pub mod system;
 #[cfg(test)]
 pub mod testing;
 

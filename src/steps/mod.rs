@@ -2,6 +2,7 @@
 
 mod exec;
 mod flow;
+mod host;
 
 use crate::step::{AnyStep, Generics, Looks, Registry};
 
@@ -13,6 +14,11 @@ pub const ALL: &[&dyn AnyStep] = &[
     Looks::<flow::assert::Assert>::ENTRY,
     Looks::<flow::set::Set>::ENTRY,
     Looks::<flow::wait::Wait>::ENTRY,
+    Looks::<host::cpu::Cpu>::ENTRY,
+    Looks::<host::disk::Disk>::ENTRY,
+    Looks::<host::load::Load>::ENTRY,
+    Looks::<host::memory::Memory>::ENTRY,
+    Looks::<host::processes::Processes>::ENTRY,
 ];
 
 /// The registry of all step types.
