@@ -9,6 +9,7 @@
 pub mod base;
 pub mod diag;
 pub mod event;
+pub mod expr;
 pub mod host;
 pub mod step;
 pub mod steps;
