@@ -12,6 +12,7 @@ pub mod connect;
 pub mod error;
 pub mod files;
 pub mod process;
+pub mod records;
 mod scope;
 pub mod store;
 #[cfg(test)]
