@@ -69,6 +69,19 @@ impl<R: BufRead> Records<R> {
         &self.aside
     }
 
+    /// Every line that is left and is a record, without verifying anything: what a broken chain can
+    /// still tell.
+    pub(super) fn unverified(mut self) -> impl Iterator<Item = Record> {
+        std::iter::from_fn(move || {
+            loop {
+                let line = self.lines.next().ok()??;
+                if let (true, Ok(record)) = (line.ended, Record::read(line.bytes)) {
+                    return Some(record);
+                }
+            }
+        })
+    }
+
     fn step(&mut self) -> Result<Option<Record>, Fault> {
         let Some(line) = self.lines.next().map_err(|e| read_error(&e))? else {
             return self.at_end().map(|()| None);

@@ -1,10 +1,12 @@
 //! What the audit promises, tried on runs that were recorded.
 
 #![expect(
+    clippy::disallowed_methods,
     clippy::panic,
     reason = "tests change files behind the audit's back, and say what they did not expect"
 )]
 
+mod reading;
 mod tampering;
 
 use crate::audit::chain::Records;
