@@ -6,10 +6,12 @@
 //! | record a run | [`Trail`]: its journal ([`FileJournal`]) and its lines in the [`Ledger`] |
 //! | read one back | [`find_run`], [`load_run`], [`JournalReader`] |
 //! | list them | [`history()`] |
+//! | verify them | [`verify()`] |
 //!
 //! It knows events and the host's door to our own files, and nothing of steps or of the terminal.
 
 mod chain;
+mod check;
 mod diagnose;
 mod fault;
 mod find;
@@ -26,6 +28,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod trail;
+mod verify;
 
 pub use chain::{Records, SetAside, Torn};
 pub use fault::{Fault, Tampering};
@@ -37,3 +40,4 @@ pub use ledger::{END_KIND, Ledger, RunEnded, RunStarted, START_KIND};
 pub use read::{AuditError, JournalReader, load_run};
 pub use record::{Digest, Entry, Head, MAX_RECORD, NoRecord, Record, TORN_KIND, VERSION, encode};
 pub use trail::Trail;
+pub use verify::{LedgerReport, RunReport, RunVerdict, Verification, verify};
