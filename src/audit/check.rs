@@ -62,6 +62,12 @@ impl Checked {
             }
         }
         checked.set_aside = reader.set_aside().to_vec();
+        // The ledger has a run's start when the journal's first record is on disk, not before.
+        let torn_or_fine = checked.fault.as_ref().is_none_or(Fault::is_torn);
+        if known.is_some() && checked.records == 0 && torn_or_fine {
+            let what = Tampering::CutOff { records: 1 };
+            checked.fault = Some(Fault::tampered(1, what));
+        }
         Ok(checked)
     }
 }

@@ -83,15 +83,15 @@ pub enum Tampering {
         found: u64,
     },
     /// It is not there although the ledger knows it; the file was cut off.
-    #[error("it is missing at the end: the ledger has {records} records of this run")]
+    #[error("it is missing at the end: the ledger knows {records} records of this run")]
     CutOff {
-        /// How many the ledger has.
+        /// How many the ledger knows.
         records: u64,
     },
     /// It came after the run's end.
-    #[error("it was added after the run's end: the ledger has {records} records of this run")]
+    #[error("it was added after the run's end: the ledger knows {records} records of this run")]
     Added {
-        /// How many the ledger has.
+        /// How many the ledger knows.
         records: u64,
     },
     /// The last record is not the one that the ledger has.

@@ -30,8 +30,9 @@ pub enum AuditError {
         /// Where its journal should be.
         path: PathBuf,
     },
-    /// Its journal has no record: its engine ended before it wrote one.
-    #[error("nothing of run {run} is recorded: its engine ended before it began")]
+    /// Its journal has no record: its engine ended before it wrote one, or it was cut off, which
+    /// [`super::verify()`] tells.
+    #[error("the journal of run {run} is empty: its engine ended before it began")]
     Nothing {
         /// The run.
         run: RunId,

@@ -125,6 +125,12 @@ fn a_journal_that_is_gone_strange_or_exchanged_is_told() {
     assert!(verdict(&verification, 3).starts_with("its journal is missing"));
     assert_eq!(verdict(&verification, 7), begins_another);
 
+    for rest in ["", "{\"v\":1,"] {
+        fs::write(&three, rest).unwrap();
+        let text = verdict(&all(&recorded), 3);
+        assert!(text.starts_with("record 1 was tampered with: it is missing at the end"));
+    }
+
     fs::remove_dir_all(strange).unwrap();
     let mut rest = Recorded::empty();
     rest.run(8, 1, false);
