@@ -8,6 +8,7 @@
 
 mod ledger;
 mod reading;
+mod recipe;
 mod tampering;
 
 use crate::audit::chain::Records;
