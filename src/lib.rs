@@ -6,6 +6,7 @@
 //! `base → diag → doc → expr → event → host → step → {steps, model} → compile → plan → exec →
 //! {audit, report, schema} → cli`
 
+pub mod audit;
 pub mod base;
 pub mod diag;
 pub mod doc;

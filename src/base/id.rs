@@ -7,8 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 /// The id of a step: `[a-z][a-z0-9_]{0,39}`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StepId(Arc<str>);
 
 impl StepId {
@@ -42,6 +41,33 @@ impl std::borrow::Borrow<str> for StepId {
         &self.0
     }
 }
+
+/// Ids are written as text, and what is read must have their shape: paths are made of them.
+macro_rules! as_text {
+    ($id:ident, $parse:path, $shape:literal) => {
+        impl Serialize for $id {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $id {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                $parse(&text).ok_or_else(|| {
+                    serde::de::Error::custom(format!(concat!("`{}` is not ", $shape), text))
+                })
+            }
+        }
+    };
+}
+
+as_text!(StepId, StepId::new, "a step's id ([a-z][a-z0-9_]{{0,39}})");
+as_text!(
+    RunId,
+    RunId::parse,
+    "a run's id (16 characters of [a-z0-9])"
+);
 
 /// Where in a run something happened: a step, or one item of a `foreach` step (`reindex[3]`).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -117,8 +143,7 @@ impl<'de> Deserialize<'de> for StepPath {
 ///
 /// Nine characters are the milliseconds since 1970 in base 36 (enough until the year 5188), seven
 /// are random, so that runs which start in the same millisecond differ.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RunId(Arc<str>);
 
 impl RunId {
@@ -175,6 +200,24 @@ mod tests {
         assert!(early < late);
         assert_eq!(late.as_str().len(), 16);
         assert_eq!(RunId::parse(late.as_str()), Some(late));
+    }
+
+    #[test]
+    fn only_what_has_their_shape_is_read_as_an_id() {
+        let read = |text: &str| serde_json::from_str::<RunId>(text);
+        let id = RunId::from_parts(1, 1);
+        let text = serde_json::to_string(&id).unwrap();
+        assert_eq!(read(&text).unwrap(), id);
+        let error = read("\"../../../../etc\"").unwrap_err().to_string();
+        assert!(
+            error.contains("`../../../../etc` is not a run's id (16"),
+            "{error}"
+        );
+        let error = serde_json::from_str::<StepId>("\"a/b\"").unwrap_err();
+        assert!(
+            error.to_string().contains("[a-z][a-z0-9_]{0,39}"),
+            "{error}"
+        );
     }
 
     #[test]

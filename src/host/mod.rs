@@ -13,6 +13,7 @@ pub mod connect;
 pub mod error;
 pub mod files;
 pub mod process;
+pub mod records;
 mod scope;
 pub mod store;
 pub mod system;

@@ -21,7 +21,7 @@ use rustix::fs::{FlockOperation, RenameFlags, flock};
 use sha2::{Digest as _, Sha256};
 
 use super::HostError;
-use crate::base::{RunId, StepPath};
+use crate::base::{Clock, Duration, RunId, StepPath};
 use crate::event::{LogFile, Stream};
 
 /// The state folder.
@@ -172,7 +172,8 @@ impl RunFolder {
         }
         let lock = path.join("alive.lock");
         let alive = open_lock(&lock)?;
-        flock(&alive, FlockOperation::NonBlockingLockExclusive)
+        // Waits: someone may look at it in this very moment ([`is_alive`]), and lets go at once.
+        flock(&alive, FlockOperation::LockExclusive)
             .map_err(|e| HostError::io(format!("lock {}", lock.display()), &e.into()))?;
         // Children inherit it, so that a later process knows whether anything of this run lives.
         rustix::io::fcntl_setfd(&alive, rustix::io::FdFlags::empty())
@@ -508,12 +509,37 @@ impl AppendFile {
             .map_err(|e| HostError::io(format!("sync the folder of {}", self.path.display()), &e))
     }
 
-    /// Takes the file's lock, waiting for whoever holds it; released when the value is dropped.
+    /// Takes the file's lock, waiting for whoever holds it, but no longer than `wait`: a process
+    /// that is stopped while it holds it must not stop us too. Released by [`AppendFile::unlock`]
+    /// or when the value is dropped.
+    ///
+    /// # Errors
+    /// When it was not to be had in time, or the system refused.
+    pub fn lock(&self, clock: &Clock, wait: Duration) -> Result<(), HostError> {
+        let action = || format!("lock {}", self.path.display());
+        let deadline = clock.deadline_in(wait);
+        loop {
+            match flock(&self.file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(()),
+                Err(rustix::io::Errno::WOULDBLOCK) if !deadline.passed(clock) => {
+                    std::thread::sleep(std::time::Duration::from_millis(1));
+                }
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    let cause = format!("another process has held it for {wait}");
+                    return Err(HostError::transient(action(), cause));
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(HostError::io(action(), &error.into())),
+            }
+        }
+    }
+
+    /// Gives the file's lock back.
     ///
     /// # Errors
     /// When the system refused.
-    pub fn lock(&self) -> Result<(), HostError> {
-        flock(&self.file, FlockOperation::LockExclusive)
-            .map_err(|e| HostError::io(format!("lock {}", self.path.display()), &e.into()))
+    pub fn unlock(&self) -> Result<(), HostError> {
+        flock(&self.file, FlockOperation::Unlock)
+            .map_err(|e| HostError::io(format!("unlock {}", self.path.display()), &e.into()))
     }
 }

@@ -1,0 +1,212 @@
+//! The records of a file, each verified against the one before it; the last against the ledger.
+//!
+//! What the parts of a record mean is not looked at here, so that kinds which this version does not
+//! know are verified like all others.
+
+use std::io::BufRead;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::diagnose::diagnose;
+use super::fault::{Fault, Tampering};
+use super::lines::{Line, Lines};
+use super::record::{Digest, Head, MAX_RECORD, NoRecord, Record, TORN_KIND};
+use crate::host::HostError;
+
+/// How many lines torn bytes may span: each crash in the middle of setting some aside adds one.
+pub(super) const MAX_TORN_LINES: usize = 64;
+
+/// The data of a record of kind [`TORN_KIND`]: the bytes between the record before and this one,
+/// without the newline at their end, are no record; a crash left them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Torn {
+    /// How many there are.
+    pub bytes: u64,
+    /// Their hash.
+    pub sha256: Digest,
+}
+
+/// Torn bytes that were set aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SetAside {
+    /// The record that says so, in front of which they stand.
+    pub seq: u64,
+    /// How many there are.
+    pub bytes: u64,
+}
+
+/// Reads records and verifies them. After the first error it is at its end.
+#[derive(Debug)]
+pub struct Records<R> {
+    lines: Lines<R>,
+    head: Head,
+    sealed: Option<Head>,
+    aside: Vec<SetAside>,
+    over: bool,
+}
+
+impl<R: BufRead> Records<R> {
+    /// The records of `source`. `sealed` is what the ledger has of a run that has ended: how many
+    /// records, and the hash of the last; then no record may be missing, torn or added.
+    pub fn new(source: R, sealed: Option<Head>) -> Self {
+        Self {
+            lines: Lines::new(source),
+            head: Head::EMPTY,
+            sealed,
+            aside: Vec::new(),
+            over: false,
+        }
+    }
+
+    /// Where the chain stands after the records that were read.
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
+    /// The torn bytes that were set aside in the part that was read.
+    pub fn set_aside(&self) -> &[SetAside] {
+        &self.aside
+    }
+
+    /// Every line that is left and is a record, without verifying anything: what a broken chain can
+    /// still tell.
+    pub(super) fn unverified(mut self) -> impl Iterator<Item = Record> {
+        std::iter::from_fn(move || {
+            loop {
+                let line = self.lines.next().ok()??;
+                if let (true, Ok(record)) = (line.ended, Record::read(line.bytes)) {
+                    return Some(record);
+                }
+            }
+        })
+    }
+
+    fn step(&mut self) -> Result<Option<Record>, Fault> {
+        let Some(line) = self.lines.next().map_err(|e| read_error(&e))? else {
+            return self.at_end().map(|()| None);
+        };
+        if !line.ended {
+            return Err(self.tail(&line));
+        }
+        let Line { at, len, bytes, .. } = line;
+        let (bytes, read) = match Record::read(bytes) {
+            Ok(record) if record.follows(&self.head) && record.kind != TORN_KIND => {
+                return self.accept(record).map(Some);
+            }
+            Ok(record) => (record.line.clone(), Ok(record)),
+            Err((bytes, error)) => (bytes, Err(error)),
+        };
+        let line = Line {
+            at,
+            len,
+            bytes,
+            ended: true,
+        };
+        self.misfit(&line, read).map(Some)
+    }
+
+    fn accept(&mut self, record: Record) -> Result<Record, Fault> {
+        let seq = record.seq;
+        if let Some(sealed) = self.sealed {
+            if seq > sealed.seq {
+                let records = sealed.seq;
+                return Err(Fault::tampered(seq, Tampering::Added { records }));
+            }
+            if seq == sealed.seq && record.hash != sealed.hash {
+                return Err(Fault::tampered(seq, Tampering::Rechained));
+            }
+        }
+        self.head = record.head();
+        Ok(record)
+    }
+
+    /// A line that is not the next record: torn bytes, if a record after them says so.
+    fn misfit(&mut self, line: &Line, read: Result<Record, NoRecord>) -> Result<Record, Fault> {
+        let mut region = Sha256::new();
+        region.update(&line.bytes);
+        let mut bytes = line.len;
+        for distance in 0..MAX_TORN_LINES {
+            let next = self.lines.peek(distance).map_err(|e| read_error(&e))?;
+            let Some(next) = next.filter(|next| next.ended && bytes <= MAX_RECORD as u64) else {
+                break;
+            };
+            let record = Record::read(next.bytes.clone())
+                .ok()
+                .filter(|record| record.kind == TORN_KIND && record.follows(&self.head));
+            if let Some(record) = record {
+                let said = record.data::<Torn>().ok();
+                let sha256 = Digest::finish(region);
+                if said != Some(Torn { bytes, sha256 }) {
+                    return Err(Fault::tampered(record.seq, Tampering::NotAside));
+                }
+                for _ in 0..=distance {
+                    self.lines.next().map_err(|e| read_error(&e))?;
+                }
+                let seq = record.seq;
+                self.aside.push(SetAside { seq, bytes });
+                return self.accept(record);
+            }
+            region.update(b"\n");
+            region.update(&next.bytes);
+            bytes += 1 + next.len;
+        }
+        let next = self.head.seq + 1;
+        match read {
+            Ok(record) if record.follows(&self.head) => {
+                Err(Fault::tampered(next, Tampering::NotAside))
+            }
+            read => {
+                let fault = diagnose(self.head, self.sealed, read, &mut self.lines);
+                Err(fault.map_err(|e| read_error(&e))?)
+            }
+        }
+    }
+
+    /// What follows the last newline.
+    fn tail(&self, line: &Line) -> Fault {
+        match self.sealed {
+            None => Fault::Torn {
+                at: line.at,
+                bytes: line.len,
+            },
+            Some(sealed) => {
+                let records = sealed.seq;
+                let what = if self.head.seq < records {
+                    Tampering::CutOff { records }
+                } else {
+                    Tampering::Added { records }
+                };
+                Fault::tampered(self.head.seq + 1, what)
+            }
+        }
+    }
+
+    fn at_end(&self) -> Result<(), Fault> {
+        match self.sealed {
+            Some(sealed) if self.head.seq < sealed.seq => {
+                let records = sealed.seq;
+                let what = Tampering::CutOff { records };
+                Err(Fault::tampered(self.head.seq + 1, what))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn read_error(error: &std::io::Error) -> Fault {
+    Fault::Host(HostError::io("read the records", error))
+}
+
+impl<R: BufRead> Iterator for Records<R> {
+    type Item = Result<Record, Fault>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.over {
+            return None;
+        }
+        let step = self.step();
+        self.over = !matches!(step, Ok(Some(_)));
+        step.transpose()
+    }
+}

@@ -1,0 +1,43 @@
+//! The record: a journal a run, and the ledger over all runs; written so that nothing is lost
+//! unseen, read so that nothing changed unseen. `docs/audit.md` says it for people.
+//!
+//! | to | there is |
+//! | --- | --- |
+//! | record a run | [`Trail`]: its journal ([`FileJournal`]) and its lines in the [`Ledger`] |
+//! | read one back | [`find_run`], [`load_run`], [`JournalReader`] |
+//! | list them | [`history()`] |
+//! | verify them | [`verify()`] |
+//!
+//! It knows events and the host's door to our own files, and nothing of steps or of the terminal.
+
+mod chain;
+mod check;
+mod diagnose;
+mod fault;
+mod find;
+mod history;
+mod index;
+mod journal;
+mod ledger;
+mod lines;
+mod read;
+mod record;
+mod tail;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod trail;
+mod verify;
+
+pub use chain::{Records, SetAside, Torn};
+pub use fault::{Fault, Tampering};
+pub use find::{FindError, find_run};
+pub use history::{History, HistoryEntry, history};
+pub use index::{LedgerReading, LedgerRun, Newest, lookup};
+pub use journal::{FileJournal, JOURNAL_FILE};
+pub use ledger::{END_KIND, Ledger, RunEnded, RunStarted, START_KIND};
+pub use read::{AuditError, JournalReader, load_run};
+pub use record::{Digest, Entry, Head, MAX_RECORD, NoRecord, Record, TORN_KIND, VERSION, encode};
+pub use trail::Trail;
+pub use verify::{LedgerReport, RunReport, RunVerdict, Verification, verify};
