@@ -8,10 +8,13 @@
 
 pub mod audit;
 pub mod base;
+pub mod compile;
 pub mod diag;
 pub mod doc;
 pub mod event;
 pub mod expr;
 pub mod host;
+pub mod model;
+pub mod plan;
 pub mod step;
 pub mod steps;

@@ -227,6 +227,7 @@ impl RunState {
                 if let Some(step) = self.entry(happening) {
                     step.end(happening, result);
                 }
+                self.collect_items(happening);
             }
         }
     }
@@ -255,6 +256,24 @@ impl RunState {
         // A second expansion of the same step (after a resume) keeps what is known of its items.
         for (path, state) in rest {
             self.steps.insert(path, state);
+        }
+    }
+
+    /// A `foreach` step's outputs are those of its items, in order; they stand in the journal once.
+    fn collect_items(&mut self, happening: &Happening) {
+        let Some(path) = happening.path.as_ref().filter(|path| path.item.is_none()) else {
+            return;
+        };
+        let Some(count) = self.steps.get(path).and_then(|step| step.items) else {
+            return;
+        };
+        let items = (0..count).map(|index| {
+            let item = self.steps.get(&StepPath::item(path.step.clone(), index));
+            item.map_or(Value::Null, |item| item.outputs.clone())
+        });
+        let outputs = Value::Array(items.collect());
+        if let Some(step) = self.steps.get_mut(path) {
+            step.outputs = outputs;
         }
     }
 

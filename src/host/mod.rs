@@ -10,11 +10,14 @@
 
 pub mod bounded;
 pub mod connect;
+pub mod doctor;
 pub mod error;
 pub mod files;
+pub mod identity;
 pub mod process;
 pub mod records;
 mod scope;
+pub mod signals;
 pub mod store;
 pub mod system;
 #[cfg(test)]

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::AnyStep;
 use super::shape::Shape;
 use crate::base::suggest;
+use crate::expr::{Fields, Type};
 
 /// A step type's public page, taken from the doc comment of its configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +24,7 @@ pub struct StepDoc {
 struct Registered {
     step: &'static dyn AnyStep,
     shape: OnceLock<Shape>,
+    outputs: OnceLock<Type>,
 }
 
 /// All step types. Made once, from the list in `steps`.
@@ -42,6 +44,7 @@ impl Registry {
             .map(|step| Registered {
                 step: *step,
                 shape: OnceLock::new(),
+                outputs: OnceLock::new(),
             })
             .collect();
         all.sort_by_key(|registered| registered.step.name());
@@ -81,6 +84,19 @@ impl Registry {
         let registered = self.find(name)?;
         let make = || Shape::from_schema(&registered.step.config_schema());
         Some(registered.shape.get_or_init(make))
+    }
+
+    /// The type of the outputs of `name`.
+    pub fn outputs(&self, name: &str) -> Option<&Type> {
+        let registered = self.find(name)?;
+        let make = || match Type::from_json_schema(&registered.step.output_schema()) {
+            Type::Object(fields) => {
+                let fields = Fields::clone(&fields);
+                Type::object(fields.called("output").owned_by(format!("`{name}`")))
+            }
+            other => other,
+        };
+        Some(registered.outputs.get_or_init(make))
     }
 
     /// The public page of `name`.

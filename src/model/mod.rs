@@ -1,0 +1,26 @@
+//! A playbook as Rust types, decoded from the tree with the registry's help.
+//!
+//! Decoding collects every finding instead of stopping at the first: what it cannot read it leaves
+//! out, and the diagnostics say so. Whether the parts fit together (names, order, types) is the
+//! compiler's to say.
+
+mod config;
+mod declare;
+mod playbook;
+mod project;
+mod read;
+mod step;
+mod tree;
+
+pub use declare::{
+    Connection, Param, ParamType, ReportDecl, ReportFormat, SecretDecl, SecretSource, Var,
+};
+pub use playbook::{Defaults, Order, Playbook, decode as decode_playbook};
+pub use project::{PROJECT_FILE, Project, decode as decode_project};
+pub use read::is_name;
+pub use step::FailOn;
+pub use step::{
+    Approval, ApprovalKind, Foreach, Lock, OnConflict, OnError, OnTimeout, Retry, Step, Undo,
+    Verify,
+};
+pub use tree::{Scope, Text, Tree, Visited};
