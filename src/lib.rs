@@ -12,6 +12,7 @@ pub mod compile;
 pub mod diag;
 pub mod doc;
 pub mod event;
+pub mod exec;
 pub mod expr;
 pub mod host;
 pub mod model;

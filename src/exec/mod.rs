@@ -1,0 +1,78 @@
+//! The engine: turns a program into events.
+//!
+//! One task of one thread polls all running steps; what blocks or computes long is handed to other
+//! threads by the host. Every durable event goes to the journal first: the intent before the
+//! effect, the result before the next step.
+
+mod attempt;
+mod foreach;
+mod leaf;
+mod recorder;
+mod retry;
+mod scheduler;
+mod secrets;
+mod verdict;
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use crate::base::{Clock, Duration, RunId};
+use crate::compile::Program;
+use crate::event::{Journal, RunStatus, Sink};
+use crate::host::RunFolder;
+use crate::host::signals::Signals;
+
+#[cfg(test)]
+mod tests;
+
+pub use scheduler::run;
+pub use secrets::{SecretError, Secrets, resolve as resolve_secrets};
+pub use verdict::Verdict;
+
+/// Everything that a run needs.
+pub struct Request<'a> {
+    /// What is run.
+    pub program: &'a Program,
+    /// The run's id.
+    pub run: RunId,
+    /// The parameters' values.
+    pub params: Map<String, Value>,
+    /// The values of the secrets that the program uses.
+    pub secrets: Secrets,
+    /// The key of keyed digests.
+    pub digest_key: Vec<u8>,
+    /// The source of time.
+    pub clock: Clock,
+    /// The run's folder.
+    pub folder: Arc<RunFolder>,
+    /// Where durable events go first.
+    pub journal: &'a dyn Journal,
+    /// Whoever shows or renders the run.
+    pub sinks: Vec<&'a mut dyn Sink>,
+    /// The signals that tell it to end.
+    pub signals: Signals,
+    /// The environment that processes inherit.
+    pub environment: HashMap<OsString, OsString>,
+    /// How many steps run side by side.
+    pub max_parallel: usize,
+    /// How long the run may take; the playbook's own timeout where there is none.
+    pub timeout: Option<Duration>,
+    /// Whether anybody wants to see what processes write while they write it.
+    pub follow_output: bool,
+    /// By place, the steps that were asked for; all where there is none.
+    pub only: Option<Vec<bool>>,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// How.
+    pub status: RunStatus,
+    /// The exit status of the engine.
+    pub exit_code: u8,
+    /// Why the audit could not be written, if that is so.
+    pub audit_error: Option<String>,
+}

@@ -1,0 +1,394 @@
+//! The scheduler: starts what is ready, listens to signals and the clock, and ends the run.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use serde_json::{Map, Value, json};
+use tokio::sync::{Semaphore, mpsc};
+
+use super::leaf::End;
+use super::recorder::Recorder;
+use super::verdict::Verdict;
+use super::{Ended, Request};
+use crate::base::{Cancel, Clock, Deadline, Duration, EndReason, StepPath};
+use crate::compile::{Program, World};
+use crate::event::{
+    Event, JournalError, PlaybookInfo, Redactor, RunCancel, RunEnd, RunStart, Section, Transient,
+};
+use crate::expr::EvalError;
+use crate::host::connect::Connections;
+use crate::host::signals::{EndSignal, Signals};
+use crate::host::{Shared, identity};
+use crate::model::Tree;
+use crate::step::Partial;
+
+/// How long all `finally` steps together may take: they clean up, and must not hang a run that
+/// somebody wants to end.
+const FINALLY_BUDGET: Duration = Duration::from_secs(10 * 60);
+
+/// Passing events that may wait to be shown.
+const QUEUE: usize = 1024;
+
+/// A run under way.
+pub(super) struct Engine<'a> {
+    pub program: &'a Program,
+    pub shared: Arc<Shared>,
+    pub recorder: Recorder<'a>,
+    pub world: World,
+    pub clock: Clock,
+    pub permits: Semaphore,
+    main: Cancel,
+    finally: Cancel,
+    verdict: RefCell<Verdict>,
+    stopped: Cell<Option<&'static str>>,
+    killed: Cell<bool>,
+    only: Option<Vec<bool>>,
+}
+
+/// Runs a program to its end.
+///
+/// # Errors
+/// When a variable or a connection has no value: then nothing has run.
+pub async fn run(request: Request<'_>) -> Result<Ended, EvalError> {
+    let started = request.clock.now();
+    let started_at = request.clock.wall().to_string();
+    let program = request.program;
+    let secrets: Map<String, Value> = request
+        .secrets
+        .iter()
+        .map(|(name, value)| (name.to_owned(), json!(value)))
+        .collect();
+    let run_value = |status: &str| {
+        let value = json!({
+            "id": request.run.as_str(),
+            "playbook": program.playbook().name.value,
+            "status": status,
+            "started_at": started_at,
+        });
+        value.as_object().cloned().unwrap_or_default()
+    };
+    let world = World::new(
+        program,
+        request.params.clone(),
+        Some(secrets),
+        run_value("running"),
+    )?;
+    let connections = connections(program, &world)?;
+    let redactor = Arc::new(Redactor::new(
+        request.secrets.iter().map(|(_, value)| value),
+        &request.digest_key,
+    ));
+    let (transients, mut passing) = mpsc::channel(QUEUE);
+    let shared = Arc::new(Shared {
+        run: request.run.clone(),
+        clock: request.clock.clone(),
+        redactor: Arc::clone(&redactor),
+        connections,
+        environment: request.environment,
+        base_dir: program.info().base_dir.clone(),
+        folder: Arc::clone(&request.folder),
+        transients,
+        follow_output: request.follow_output,
+    });
+    let engine = Engine {
+        program,
+        shared,
+        recorder: Recorder::new(
+            request.journal,
+            request.sinks,
+            redactor,
+            request.clock.clone(),
+        ),
+        world,
+        clock: request.clock.clone(),
+        permits: Semaphore::new(request.max_parallel.clamp(1, Semaphore::MAX_PERMITS)),
+        main: Cancel::new(),
+        finally: Cancel::new(),
+        verdict: RefCell::default(),
+        stopped: Cell::new(None),
+        killed: Cell::new(false),
+        only: request.only,
+    };
+    let start = RunStart {
+        run: request.run.clone(),
+        playbook: playbook_info(program),
+        params: request.params,
+        steps: program.planned(),
+        host: identity::host_name(),
+        user: identity::user_name(),
+        pid: std::process::id(),
+        engine: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let timeout = request
+        .timeout
+        .or(program.playbook().timeout.as_ref().map(|t| t.value));
+    let deadline = timeout.map_or(Deadline::NEVER, |timeout| engine.clock.deadline_in(timeout));
+    let mut signals = request.signals;
+    let result = async {
+        engine.recorder.record(None, None, Event::RunStart(start))?;
+        engine.recorder.sync().await?;
+        engine
+            .section(
+                Section::Main,
+                deadline,
+                &mut signals,
+                &mut passing,
+                request.max_parallel,
+            )
+            .await?;
+        let status = engine.verdict.borrow().status();
+        engine.world.set_run(run_value(status.as_str()));
+        let budget = engine.clock.deadline_in(FINALLY_BUDGET);
+        engine
+            .section(
+                Section::Finally,
+                budget,
+                &mut signals,
+                &mut passing,
+                request.max_parallel,
+            )
+            .await?;
+        let verdict = engine.verdict.borrow().clone();
+        let end = RunEnd {
+            status: verdict.status(),
+            exit_code: verdict.exit_code(),
+            duration_ms: engine.clock.now().since(started).as_millis(),
+        };
+        // Results are on disk before the end says that they are.
+        engine.recorder.record(None, None, Event::RunEnd(end))?;
+        engine.recorder.sync().await
+    }
+    .await;
+    crate::host::process::reap_strays();
+    if result.is_err() {
+        engine.verdict.borrow_mut().audit();
+    }
+    let verdict = engine.verdict.borrow();
+    Ok(Ended {
+        status: verdict.status(),
+        exit_code: verdict.exit_code(),
+        audit_error: engine.recorder.failure().map(|error| error.to_string()),
+    })
+}
+
+/// A section's steps by place, as far as they are over.
+struct Progress {
+    waiting_for: Vec<usize>,
+    ready: BTreeSet<usize>,
+    causes: Vec<Option<String>>,
+}
+
+type Running<'f> =
+    FuturesUnordered<Pin<Box<dyn Future<Output = (usize, Result<End, JournalError>)> + 'f>>>;
+
+impl<'a> Engine<'a> {
+    /// What tells the steps of a section to end.
+    pub fn cancel_of(&self, section: Section) -> &Cancel {
+        match section {
+            Section::Main => &self.main,
+            Section::Finally => &self.finally,
+        }
+    }
+
+    /// Whether the steps of a section were told to end.
+    pub fn is_told(&self, section: Section) -> bool {
+        self.cancel_of(section).state().reason().is_some()
+    }
+
+    /// Why no further step of a section starts, if that is so.
+    pub fn stopped(&self, section: Section) -> Option<&'static str> {
+        match section {
+            Section::Main => self.stopped.get(),
+            Section::Finally if self.killed.get() => Some("the run was killed"),
+            Section::Finally if self.is_told(section) => {
+                Some("the time for `finally` steps was up")
+            }
+            Section::Finally => None,
+        }
+    }
+
+    /// Runs all steps of a section.
+    async fn section(
+        &self,
+        section: Section,
+        deadline: Deadline,
+        signals: &mut Signals,
+        passing: &mut mpsc::Receiver<Transient>,
+        max_parallel: usize,
+    ) -> Result<(), JournalError> {
+        let mut progress = self.begin(section);
+        let mut running: Running<'_> = FuturesUnordered::new();
+        let mut overdue = false;
+        loop {
+            self.start_ready(section, &mut progress, &mut running, max_parallel)?;
+            if running.is_empty() {
+                break;
+            }
+            tokio::select! {
+                biased;
+                Some((at, end)) = running.next() => {
+                    self.over(section, at, &end?, &mut progress);
+                }
+                Some(transient) = passing.recv() => self.recorder.show(&transient),
+                signal = signals.next() => self.told_by(signal)?,
+                () = self.clock.sleep_until(deadline), if !overdue => {
+                    overdue = true;
+                    self.deadline_passed(section)?;
+                }
+                result = self.flush() => result?,
+            }
+        }
+        while let Ok(transient) = passing.try_recv() {
+            self.recorder.show(&transient);
+        }
+        Ok(())
+    }
+
+    fn begin(&self, section: Section) -> Progress {
+        let nodes = self.program.nodes();
+        let waiting_for: Vec<usize> = nodes.iter().map(|node| node.needs.len()).collect();
+        let ready = (0..nodes.len())
+            .filter(|at| nodes[*at].section == section && waiting_for[*at] == 0)
+            .collect();
+        Progress {
+            waiting_for,
+            ready,
+            causes: vec![None; nodes.len()],
+        }
+    }
+
+    /// Starts what is ready, the upper lines first.
+    fn start_ready<'f>(
+        &'f self,
+        section: Section,
+        progress: &mut Progress,
+        running: &mut Running<'f>,
+        max_parallel: usize,
+    ) -> Result<(), JournalError> {
+        while running.len() < max_parallel
+            && let Some(at) = progress.ready.pop_first()
+        {
+            let stopped = self.stopped(section).map(str::to_owned);
+            let blocked = match section {
+                Section::Main => progress.causes[at].clone(),
+                // Each runs even if the one before failed.
+                Section::Finally => None,
+            };
+            if let Some(reason) = stopped.or(blocked) {
+                let path = StepPath::step(self.program.step(at).id.value.clone());
+                let end = self.skip(&path, reason.clone(), Some(reason))?;
+                self.over(section, at, &end, progress);
+                continue;
+            }
+            if self.only.as_ref().is_some_and(|only| !only[at]) && section == Section::Main {
+                let path = StepPath::step(self.program.step(at).id.value.clone());
+                let end = self.skip(&path, "it was not asked for (--step)".to_owned(), None)?;
+                self.over(section, at, &end, progress);
+                continue;
+            }
+            running.push(Box::pin(async move {
+                let end = match &self.program.step(at).foreach {
+                    Some(foreach) => self.foreach(at, foreach).await,
+                    None => self.leaf(at, None).await,
+                };
+                (at, end)
+            }));
+        }
+        Ok(())
+    }
+
+    /// A step is over: its result can be read, and what waited for it may be ready.
+    fn over(&self, section: Section, at: usize, end: &End, progress: &mut Progress) {
+        self.world.set_step(at, end.value.clone());
+        let mut verdict = self.verdict.borrow_mut();
+        match section {
+            Section::Main => verdict.main_step(end.status, end.allowed),
+            Section::Finally => verdict.finally_step(end.status, end.allowed),
+        }
+        for dependent in &self.program.nodes()[at].dependents {
+            if progress.causes[*dependent].is_none() {
+                progress.causes[*dependent].clone_from(&end.cause);
+            }
+            progress.waiting_for[*dependent] -= 1;
+            if progress.waiting_for[*dependent] == 0 {
+                progress.ready.insert(*dependent);
+            }
+        }
+    }
+
+    /// The first signal ends the main steps politely; the second one ends everything now.
+    fn told_by(&self, signal: EndSignal) -> Result<(), JournalError> {
+        let first = self.stopped.get().is_none();
+        self.verdict.borrow_mut().signal(signal);
+        let cancel = RunCancel {
+            by: signal.name().to_owned(),
+        };
+        self.recorder.record(None, None, Event::RunCancel(cancel))?;
+        self.stopped.set(Some("the run was cancelled"));
+        if first {
+            self.main.end(EndReason::Cancelled);
+        } else {
+            self.killed.set(true);
+            self.main.end_now(EndReason::Cancelled);
+            self.finally.end(EndReason::Cancelled);
+            self.finally.end_now(EndReason::Cancelled);
+        }
+        Ok(())
+    }
+
+    fn deadline_passed(&self, section: Section) -> Result<(), JournalError> {
+        let by = match section {
+            Section::Main => {
+                self.verdict.borrow_mut().deadline();
+                self.stopped.set(Some("the run's deadline passed"));
+                "the run's deadline"
+            }
+            Section::Finally => "the deadline of the `finally` steps",
+        };
+        let cancel = RunCancel { by: by.to_owned() };
+        self.recorder.record(None, None, Event::RunCancel(cancel))?;
+        self.cancel_of(section).end(EndReason::Timeout);
+        Ok(())
+    }
+
+    /// A result that no intent takes along is brought to disk while other steps run.
+    async fn flush(&self) -> Result<(), JournalError> {
+        if self.recorder.is_dirty() {
+            return self.recorder.sync().await;
+        }
+        std::future::pending().await
+    }
+}
+
+fn playbook_info(program: &Program) -> PlaybookInfo {
+    let info = program.info();
+    let playbook = program.playbook();
+    PlaybookInfo {
+        name: playbook.name.value.clone(),
+        path: info.path.display().to_string(),
+        sha256: info.sha256.clone(),
+        project_sha256: info.project_sha256.clone(),
+        description: playbook.description.clone(),
+        labels: playbook.labels.clone(),
+    }
+}
+
+/// The connections that the program may open, evaluated.
+fn connections(program: &Program, world: &World) -> Result<Connections, EvalError> {
+    let mut declared = Vec::new();
+    for name in program.used_connections() {
+        let Some(connection) = program.playbook().connections.get(name) else {
+            continue;
+        };
+        let config: &Tree = &connection.config;
+        if let Partial::Known(value) = config.eval(world)? {
+            declared.push((name.to_owned(), connection.kind, value));
+        }
+    }
+    Ok(Connections::new(declared))
+}

@@ -1,0 +1,127 @@
+//! How a run ended, and its exit status.
+
+use crate::event::{RunStatus, Status};
+use crate::host::signals::EndSignal;
+
+/// What counts for the verdict, gathered while the run goes on.
+#[derive(Clone, Debug, Default)]
+pub struct Verdict {
+    main_failed: bool,
+    finally_failed: bool,
+    unknown: bool,
+    signal: Option<EndSignal>,
+    deadline: bool,
+    audit: bool,
+}
+
+/// Exit statuses of a run; the others are the command line's own.
+mod exit {
+    pub const DONE: u8 = 0;
+    pub const FAILED: u8 = 1;
+    pub const UNKNOWN: u8 = 4;
+    pub const AUDIT: u8 = 5;
+    pub const DEADLINE: u8 = 124;
+}
+
+impl Verdict {
+    /// A main step ended.
+    pub fn main_step(&mut self, status: Status, allowed: bool) {
+        self.main_failed |= status.is_bad() && !allowed;
+        self.unknown |= status == Status::Unknown;
+    }
+
+    /// A `finally` step ended: it never changes the verdict of the main steps.
+    pub fn finally_step(&mut self, status: Status, allowed: bool) {
+        self.finally_failed |= status.is_bad() && !allowed;
+        self.unknown |= status == Status::Unknown;
+    }
+
+    /// A signal told it to end; the first one counts.
+    pub fn signal(&mut self, signal: EndSignal) {
+        self.signal.get_or_insert(signal);
+    }
+
+    /// The run's deadline passed.
+    pub fn deadline(&mut self) {
+        self.deadline = true;
+    }
+
+    /// The audit could not be written.
+    pub fn audit(&mut self) {
+        self.audit = true;
+    }
+
+    /// How the main steps ended, or the run as a whole.
+    pub fn status(&self) -> RunStatus {
+        if self.unknown {
+            RunStatus::Unknown
+        } else if self.signal.is_some() {
+            RunStatus::Cancelled
+        } else if self.deadline {
+            RunStatus::TimedOut
+        } else if self.main_failed || self.audit {
+            RunStatus::Failed
+        } else {
+            RunStatus::Succeeded
+        }
+    }
+
+    /// The exit status: 5, 4, 130/143, 124, 1, 0 in this order.
+    pub fn exit_code(&self) -> u8 {
+        if self.audit {
+            exit::AUDIT
+        } else if self.unknown {
+            exit::UNKNOWN
+        } else if let Some(signal) = self.signal {
+            signal.exit_code()
+        } else if self.deadline {
+            exit::DEADLINE
+        } else if self.main_failed || self.finally_failed {
+            exit::FAILED
+        } else {
+            exit::DONE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Verdict;
+    use crate::event::{RunStatus, Status};
+    use crate::host::signals::EndSignal;
+
+    #[test]
+    fn the_gravest_counts() {
+        let mut verdict = Verdict::default();
+        verdict.main_step(Status::Failed, true);
+        assert_eq!(
+            (verdict.status(), verdict.exit_code()),
+            (RunStatus::Succeeded, 0)
+        );
+        verdict.finally_step(Status::Failed, false);
+        assert_eq!(
+            (verdict.status(), verdict.exit_code()),
+            (RunStatus::Succeeded, 1)
+        );
+        verdict.main_step(Status::TimedOut, false);
+        assert_eq!(
+            (verdict.status(), verdict.exit_code()),
+            (RunStatus::Failed, 1)
+        );
+        verdict.deadline();
+        assert_eq!(verdict.exit_code(), 124);
+        verdict.signal(EndSignal::Terminate);
+        verdict.signal(EndSignal::Interrupt);
+        assert_eq!(
+            (verdict.status(), verdict.exit_code()),
+            (RunStatus::Cancelled, 143)
+        );
+        verdict.main_step(Status::Unknown, false);
+        assert_eq!(
+            (verdict.status(), verdict.exit_code()),
+            (RunStatus::Unknown, 4)
+        );
+        verdict.audit();
+        assert_eq!(verdict.exit_code(), 5);
+    }
+}
