@@ -17,5 +17,6 @@ pub mod expr;
 pub mod host;
 pub mod model;
 pub mod plan;
+pub mod schema;
 pub mod step;
 pub mod steps;
