@@ -10,5 +10,6 @@ pub mod base;
 pub mod diag;
 pub mod event;
 pub mod host;
+pub mod report;
 pub mod step;
 pub mod steps;
