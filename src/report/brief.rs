@@ -2,6 +2,8 @@
 //!
 //! It knows the shape of outputs, never a step type.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use super::{amount, clean};
@@ -38,6 +40,24 @@ pub fn brief(outputs: &Value) -> String {
         }
     }
     parts.join(", ")
+}
+
+/// What an item is for, where a few words say it.
+pub fn item(item: &Value) -> Option<Cow<'_, str>> {
+    let words = match item {
+        Value::Null => return None,
+        Value::String(text) => clean::line(text),
+        Value::Object(map) => {
+            // The keys that name a thing in most lists.
+            let named = ["name", "id", "path"].iter().find_map(|key| map.get(*key));
+            match named.and_then(Value::as_str) {
+                Some(name) => clean::line(name),
+                None => Cow::Owned(brief(item)),
+            }
+        }
+        other => Cow::Owned(brief(other)),
+    };
+    (!words.is_empty()).then_some(words)
 }
 
 /// A value in a few words; `None` where that cannot be, or where it says nothing (`false`, empty).

@@ -6,6 +6,10 @@
 mod amount;
 mod brief;
 mod clean;
+pub mod github;
+pub mod json;
+pub mod jsonl;
+pub mod junit;
 mod pen;
 #[cfg(test)]
 mod script;

@@ -1,5 +1,6 @@
 //! Counts over a run: how many steps ended how, how many findings weigh what.
 
+use crate::base::StepPath;
 use crate::event::{Finding, Level, RunState, Section, Status, StepState};
 
 use super::amount;
@@ -45,6 +46,11 @@ impl Statuses {
     /// How many there are in all.
     pub(crate) fn total(&self) -> usize {
         self.counts.iter().sum()
+    }
+
+    /// How many changed something.
+    pub(crate) fn changed(&self) -> usize {
+        self.changed
     }
 
     /// How many failures are allowed.
@@ -145,6 +151,35 @@ impl Levels {
     }
 }
 
+/// What the items of a `foreach` step come to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Items {
+    pub statuses: Statuses,
+    pub levels: Levels,
+}
+
+impl Items {
+    /// Counts one more.
+    pub(crate) fn add(&mut self, item: &StepState) {
+        self.statuses.add(item.status, item.allowed, item.changed);
+        self.levels.add(&item.findings);
+    }
+
+    /// `9,998 items: 9,990 succeeded, 8 failed; 2 warning`.
+    pub(crate) fn in_words(&self) -> String {
+        let mut text = amount::plural(self.statuses.total(), "item");
+        if self.statuses.total() > 0 {
+            text.push_str(": ");
+            text.push_str(&self.statuses.in_words());
+        }
+        if self.levels.total() > 0 {
+            text.push_str("; ");
+            text.push_str(&self.levels.in_words());
+        }
+        text
+    }
+}
+
 /// What a run comes to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
@@ -173,6 +208,17 @@ impl Tally {
         tally
     }
 
+    /// Of the items of a `foreach` step.
+    pub(crate) fn items(state: &RunState, step: &StepState) -> Items {
+        let mut items = Items::default();
+        for index in 0..step.items.unwrap_or(0) {
+            if let Some(item) = state.step(&StepPath::item(step.path.step.clone(), index)) {
+                items.add(item);
+            }
+        }
+        items
+    }
+
     /// The counts of a section.
     pub(crate) fn section(&mut self, section: Section) -> &mut Statuses {
         match section {
@@ -185,6 +231,12 @@ impl Tally {
 /// Whether a step's findings are those of its items, said once more.
 pub(crate) fn repeats_items(step: &StepState) -> bool {
     step.path.item.is_none() && step.items.is_some_and(|items| items > 0)
+}
+
+/// Whether a failure lets the run go on: that of an item does where that of its step does.
+pub(crate) fn is_allowed(state: &RunState, step: &StepState) -> bool {
+    let whole = || state.step(&StepPath::step(step.path.step.clone()));
+    step.allowed || (step.path.item.is_some() && whole().is_some_and(|whole| whole.allowed))
 }
 
 #[cfg(test)]

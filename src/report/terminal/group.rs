@@ -7,11 +7,11 @@ use serde_json::Value;
 
 use super::look::{Ink, Look};
 use super::step::Columns;
-use super::view::Items;
 use super::wrap::blanks;
 use crate::base::{StepId, StepPath};
 use crate::event::{PlannedStep, RunState, Section, StepResult, StepState};
 use crate::report::amount;
+use crate::report::tally::Items;
 
 /// Items of one step that are told one by one, without `-v`.
 const MAX_ITEMS: usize = 20;

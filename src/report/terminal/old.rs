@@ -6,10 +6,10 @@ use super::frame::{self, End, Head, Problem};
 use super::group::Group;
 use super::look::Look;
 use super::step::{self, Columns};
-use super::view::{Items, StepView};
+use super::view::StepView;
 use super::{MAX_PROBLEMS, SCREENFUL, Verbosity};
 use crate::event::{RunState, Section, StepState};
-use crate::report::tally::Tally;
+use crate::report::tally::{Items, Tally};
 
 /// `state` as text, colours and all where `look` has them.
 ///

@@ -9,8 +9,8 @@ use super::look::{Ink, Mark};
 use super::wrap::Pieces;
 use crate::base::StepPath;
 use crate::event::{Finding, Level, LogFile, Status, StepState};
-use crate::report::tally::{Levels, Statuses};
-use crate::report::{amount, brief, clean};
+use crate::report::tally::{Items, Levels};
+use crate::report::{brief, clean};
 
 /// What is told of a step or an item.
 #[derive(Clone, Copy)]
@@ -33,29 +33,6 @@ pub(crate) struct StepView<'a> {
     pub logs: &'a [LogFile],
     /// What the items of a `foreach` step come to; their findings are told with them.
     pub items: Option<&'a Items>,
-}
-
-/// What the items of a `foreach` step come to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Items {
-    pub statuses: Statuses,
-    pub levels: Levels,
-}
-
-impl Items {
-    /// `9,998 items: 9,990 succeeded, 8 failed; 2 warning`.
-    pub(crate) fn in_words(&self) -> String {
-        let mut text = amount::plural(self.statuses.total(), "item");
-        if self.statuses.total() > 0 {
-            text.push_str(": ");
-            text.push_str(&self.statuses.in_words());
-        }
-        if self.levels.total() > 0 {
-            text.push_str("; ");
-            text.push_str(&self.levels.in_words());
-        }
-        text
-    }
 }
 
 impl<'a> StepView<'a> {
@@ -148,7 +125,7 @@ impl<'a> StepView<'a> {
 
     /// Its name, and what an item is for.
     fn title(&self) -> Option<Cow<'a, str>> {
-        match (self.name.map(clean::line), item_in_words(self.item)) {
+        match (self.name.map(clean::line), brief::item(self.item)) {
             (Some(name), None) => Some(name),
             (None, item) => item,
             // A name that was evaluated for the item mostly says what it is for.
@@ -200,22 +177,4 @@ impl<'a> StepView<'a> {
             findings => Levels::of(findings).in_words(),
         }
     }
-}
-
-/// What an item is for, where a few words say it.
-pub(crate) fn item_in_words(item: &Value) -> Option<Cow<'_, str>> {
-    let words = match item {
-        Value::Null => return None,
-        Value::String(text) => clean::line(text),
-        Value::Object(map) => {
-            // The keys that name a thing in most lists.
-            let named = ["name", "id", "path"].iter().find_map(|key| map.get(*key));
-            match named.and_then(Value::as_str) {
-                Some(name) => clean::line(name),
-                None => Cow::Owned(brief::brief(item)),
-            }
-        }
-        other => Cow::Owned(brief::brief(other)),
-    };
-    (!words.is_empty()).then_some(words)
 }
