@@ -10,6 +10,7 @@ pub mod github;
 pub mod json;
 pub mod jsonl;
 pub mod junit;
+pub mod markdown;
 mod pen;
 #[cfg(test)]
 mod script;
