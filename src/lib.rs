@@ -17,6 +17,7 @@ pub mod expr;
 pub mod host;
 pub mod model;
 pub mod plan;
+pub mod report;
 pub mod schema;
 pub mod step;
 pub mod steps;

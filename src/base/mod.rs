@@ -1,4 +1,4 @@
-//! Words that everyone uses: places in files, durations, sizes, ids, the clock.
+//! Words that everyone uses: places in files, durations, sizes, ids, formats, the clock.
 //!
 //! Nothing here knows of playbooks, hosts or the terminal.
 
@@ -6,6 +6,7 @@ pub mod cancel;
 pub mod clock;
 pub mod duration;
 pub mod field;
+pub mod format;
 pub mod id;
 pub mod size;
 pub mod span;
@@ -14,6 +15,7 @@ pub mod suggest;
 pub use cancel::{Cancel, EndReason, Ending};
 pub use clock::{Clock, Deadline, Instant};
 pub use duration::Duration;
+pub use format::{Format, FormatError, ReportFile};
 pub use id::{RunId, StepId, StepPath};
 pub use size::ByteSize;
 pub use span::{SourceId, Span, Spanned};

@@ -74,6 +74,8 @@ pub struct StepState {
     pub failed_attempts: Vec<AttemptState>,
     /// A `foreach` step's items, once they are known.
     pub items: Option<u32>,
+    /// What an item is for: its element of the list, redacted. Null for a step.
+    pub item: Value,
     /// Its configuration, evaluated and redacted.
     pub config: Value,
     /// Its outputs, redacted.
@@ -118,6 +120,7 @@ impl StepState {
             attempts: 0,
             failed_attempts: Vec::new(),
             items: None,
+            item: Value::Null,
             config: Value::Null,
             outputs: Value::Null,
             findings: Vec::new(),
@@ -208,7 +211,7 @@ impl RunState {
                 self.ended_at = Some(happening.at);
                 self.duration_ms = Some(end.duration_ms);
             }
-            Event::ForeachExpand(expand) => self.expand(happening, expand.items.len()),
+            Event::ForeachExpand(expand) => self.expand(happening, &expand.items),
             Event::StepStart(start) => {
                 if let Some(step) = self.entry(happening) {
                     step.start(happening, start);
@@ -237,20 +240,21 @@ impl RunState {
     }
 
     /// Makes the items of a `foreach` step, right after it.
-    fn expand(&mut self, happening: &Happening, items: usize) {
+    fn expand(&mut self, happening: &Happening, items: &[Value]) {
         let Some(path) = &happening.path else { return };
         let Some(at) = self.steps.get_index_of(path) else {
             return;
         };
         let rest = self.steps.split_off(at + 1);
         let step = &mut self.steps[at];
-        step.items = u32::try_from(items).ok();
+        step.items = u32::try_from(items.len()).ok();
         step.status = Status::Running;
         step.started_at.get_or_insert(happening.at);
         let (ty, name, section) = (step.ty.clone(), step.name.clone(), step.section);
-        for index in 0..step.items.unwrap_or(0) {
+        for (index, value) in (0..step.items.unwrap_or(0)).zip(items) {
             let path = StepPath::item(path.step.clone(), index);
-            let item = StepState::new(path.clone(), ty.clone(), name.clone(), section);
+            let mut item = StepState::new(path.clone(), ty.clone(), name.clone(), section);
+            item.item = value.clone();
             self.steps.insert(path, item);
         }
         // A second expansion of the same step (after a resume) keeps what is known of its items.
