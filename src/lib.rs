@@ -8,6 +8,7 @@
 
 pub mod audit;
 pub mod base;
+pub mod cli;
 pub mod compile;
 pub mod diag;
 pub mod doc;

@@ -16,8 +16,6 @@ use crate::{doc, host::HostError};
 /// A playbook as far as it could be read.
 #[derive(Debug)]
 pub struct Loaded {
-    /// The texts that the diagnostics point into.
-    pub sources: Sources,
     /// What was found.
     pub diagnostics: Diagnostics,
     /// The program, where there is no error.
@@ -28,12 +26,11 @@ pub struct Loaded {
 const LARGEST: u64 = 128 << 20;
 
 /// Reads and compiles the playbook at `path`, with the project file that is found upward from it.
-/// Touches nothing but these two files.
-pub fn load(path: &Path, registry: &Registry) -> Loaded {
-    let mut sources = Sources::new();
+/// Touches nothing but these two files; their texts are kept in `sources`, for the diagnostics.
+pub fn load(path: &Path, registry: &Registry, sources: &mut Sources) -> Loaded {
     let mut diagnostics = Diagnostics::new();
     let program = (|| {
-        let text = read(path, &mut sources, &mut diagnostics)?;
+        let text = read(path, sources, &mut diagnostics)?;
         let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let mut info = SourceInfo {
             base_dir: absolute.parent().map(Path::to_owned).unwrap_or_default(),
@@ -41,10 +38,10 @@ pub fn load(path: &Path, registry: &Registry) -> Loaded {
             sha256: text.sha256.clone(),
             ..SourceInfo::default()
         };
-        let playbook = decode_playbook(&text, &sources, registry, &mut diagnostics);
+        let playbook = decode_playbook(&text, sources, registry, &mut diagnostics);
         let project = match find_project(&info.path, &mut diagnostics) {
             Some(project_path) => {
-                let text = read(&project_path, &mut sources, &mut diagnostics)?;
+                let text = read(&project_path, sources, &mut diagnostics)?;
                 info.project = Some(project_path);
                 info.project_sha256 = Some(text.sha256.clone());
                 Some(decode_project(&text, &sources, registry, &mut diagnostics)?)
@@ -60,15 +57,13 @@ pub fn load(path: &Path, registry: &Registry) -> Loaded {
         )
     })();
     Loaded {
-        sources,
         diagnostics,
         program,
     }
 }
 
 /// Compiles a playbook that is in no file: an example of the documentation, a built-in one.
-pub fn load_text(name: &str, text: &str, registry: &Registry) -> Loaded {
-    let mut sources = Sources::new();
+pub fn load_text(name: &str, text: &str, registry: &Registry, sources: &mut Sources) -> Loaded {
     let mut diagnostics = Diagnostics::new();
     let id = sources.add(name, text);
     let text = Text {
@@ -81,10 +76,9 @@ pub fn load_text(name: &str, text: &str, registry: &Registry) -> Loaded {
         sha256: text.sha256.clone(),
         ..SourceInfo::default()
     };
-    let program = decode_playbook(&text, &sources, registry, &mut diagnostics)
+    let program = decode_playbook(&text, sources, registry, &mut diagnostics)
         .and_then(|playbook| finish(playbook, None, info, registry, &mut diagnostics));
     Loaded {
-        sources,
         diagnostics,
         program,
     }
@@ -121,11 +115,11 @@ fn read(path: &Path, sources: &mut Sources, diagnostics: &mut Diagnostics) -> Op
     let name = path.display().to_string();
     match doc::decode_utf8(bytes) {
         Ok(text) => Some(Text {
-            id: sources.add(name, text),
+            id: sources.add_once(&name, &text),
             sha256,
         }),
         Err(place) => {
-            let id = sources.add(name, place.text.as_str());
+            let id = sources.add_once(&name, &place.text);
             diagnostics.push(place.diagnostic(id));
             None
         }

@@ -245,7 +245,14 @@ impl Object for StepsObject {
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
-        Enumerator::NonEnumerable
+        let mut ids: Vec<(usize, Value)> = self
+            .steps
+            .index
+            .iter()
+            .map(|(id, at)| (*at, Value::from(id.as_str())))
+            .collect();
+        ids.sort_unstable_by_key(|(at, _)| *at);
+        Enumerator::Values(ids.into_iter().map(|(_, id)| id).collect())
     }
 }
 

@@ -63,6 +63,18 @@ impl Sources {
         id
     }
 
+    /// As [`Sources::add`]; a text that is there under this name already is not kept twice.
+    pub fn add_once(&mut self, name: &str, text: &str) -> SourceId {
+        let known = self
+            .0
+            .iter()
+            .position(|source| source.name == name && *source.text == *text);
+        match known.and_then(|at| u32::try_from(at).ok()) {
+            Some(at) => SourceId(at),
+            None => self.add(name, text),
+        }
+    }
+
     /// The text with this id, if it is one of these.
     pub fn get(&self, id: SourceId) -> Option<&Source> {
         self.0.get(id.0 as usize)

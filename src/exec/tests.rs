@@ -22,11 +22,12 @@ impl Sink for Keep {
 fn program(steps: &str) -> Program {
     let text = format!("runbook: v1\nname: test\n{steps}");
     let registry = crate::steps::registry();
-    let loaded = compile::load_text("test.yaml", &text, &registry);
+    let mut sources = crate::diag::Sources::new();
+    let loaded = compile::load_text("test.yaml", &text, &registry, &mut sources);
     let shown: Vec<String> = loaded
         .diagnostics
         .iter()
-        .map(|d| crate::diag::render(d, &loaded.sources, crate::diag::Style::Plain))
+        .map(|d| crate::diag::render(d, &sources, crate::diag::Style::Plain))
         .collect();
     loaded
         .program

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::read::Decoder;
 use super::tree::Tree;
-use crate::base::{Span, Spanned, suggest};
+use crate::base::{Format, Span, Spanned, suggest};
 use crate::diag::{Diagnostic, codes, did_you_mean};
 use crate::doc::{Entry, Kind, Node};
 use crate::expr::{Template, Type};
@@ -148,7 +148,7 @@ pub struct Var {
 #[derive(Clone, Debug)]
 pub struct ReportDecl {
     /// Its format.
-    pub format: ReportFormat,
+    pub format: Format,
     /// Where it goes, relative to the playbook's folder.
     pub path: Template,
     /// Where it is declared.
@@ -156,24 +156,12 @@ pub struct ReportDecl {
 }
 
 /// The formats of reports that a playbook can ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReportFormat {
-    /// For people.
-    Markdown,
-    /// For programs.
-    Json,
-    /// For continuous integration.
-    Junit,
-}
-
-impl ReportFormat {
-    /// The words of `format:`.
-    pub const WORDS: &[(&str, Self)] = &[
-        ("markdown", Self::Markdown),
-        ("json", Self::Json),
-        ("junit", Self::Junit),
-    ];
-}
+pub const REPORT_FORMATS: &[(&str, Format)] = &[
+    ("markdown", Format::Markdown),
+    ("json", Format::Json),
+    ("junit", Format::Junit),
+    ("text", Format::Text),
+];
 
 impl Decoder<'_> {
     pub fn params(&mut self, entry: &Entry) -> IndexMap<String, Param> {
@@ -428,7 +416,7 @@ impl Decoder<'_> {
     fn report(&mut self, node: &Node) -> Option<ReportDecl> {
         let mut map = self.map(node, "a report")?;
         let format = match map.take("format") {
-            Some(entry) => self.word(entry, ReportFormat::WORDS),
+            Some(entry) => self.word(entry, REPORT_FORMATS),
             None => {
                 map.missing("format", self.diagnostics);
                 None

@@ -13,7 +13,7 @@ mod step;
 mod tree;
 
 pub use declare::{
-    Connection, Param, ParamType, ReportDecl, ReportFormat, SecretDecl, SecretSource, Var,
+    Connection, Param, ParamType, REPORT_FORMATS, ReportDecl, SecretDecl, SecretSource, Var,
 };
 pub use playbook::{Defaults, Order, Playbook, decode as decode_playbook};
 pub use project::{PROJECT_FILE, Project, decode as decode_project};

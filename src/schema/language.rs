@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::event::{EffectClass, RepeatClass};
 use crate::host::connect;
-use crate::model::{FailOn, ParamType, ReportFormat};
+use crate::model::{FailOn, ParamType, REPORT_FORMATS};
 use crate::step::{AnyStep, Registry};
 
 const NAME: &str = "^[a-z][a-z0-9_]{0,39}$";
@@ -31,7 +31,7 @@ pub(super) fn playbook(registry: &Registry) -> Value {
         "reports": {
             "type": "array", "description": "What is written when the run is over",
             "items": object(json!({
-                "format": { "enum": words(ReportFormat::WORDS), "description": "Its format" },
+                "format": { "enum": words(REPORT_FORMATS), "description": "Its format" },
                 "path": { "type": "string", "description": "Where it goes, relative to the playbook's folder" },
             }), &["format", "path"]),
         },

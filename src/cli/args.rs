@@ -1,0 +1,314 @@
+//! What the command line takes.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::base::{Duration, Format};
+
+/// A declarative runbook engine: playbooks that are checked before they run, and an audit trail
+/// that can be verified afterwards.
+#[derive(Debug, Parser)]
+#[command(
+    name = "runbook",
+    version,
+    arg_required_else_help = true,
+    disable_help_subcommand = true
+)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+const EXIT_CODES: &str = "\
+Exit status: 0 done; 1 a step failed or a check is critical or unknown (validate: errors); 2 nothing \
+ran: bad usage or an invalid playbook; 3 nothing more ran: approval missing; 4 an outcome is \
+unknown; 5 the audit could not be written or does not verify; 124 the run's deadline passed; 130, \
+143 cancelled";
+
+/// Options of every verb.
+#[derive(Debug, Args)]
+pub(super) struct Global {
+    /// When to use colours
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    pub color: Color,
+    /// Show problems and the verdict alone
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Show more, such as what processes write while they write it
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Run a playbook
+    Run(RunArgs),
+    /// Check playbooks without running anything
+    Validate(ValidateArgs),
+    /// List the playbooks of a folder
+    List(ListArgs),
+    /// Show a playbook: its parameters, secrets, connections and steps
+    Show(PlaybookArgs),
+    /// Draw a playbook's steps and what they wait for
+    Graph(GraphArgs),
+    /// List the step types, or show one
+    Steps(StepsArgs),
+    /// Print the JSON Schema of playbooks, for editors
+    Schema(SchemaArgs),
+    /// Explain a diagnostic's code
+    Explain(ExplainArgs),
+    /// List past runs, newest first
+    History(HistoryArgs),
+    /// Show a run
+    Status(StatusArgs),
+    /// Show what a run's processes wrote
+    Logs(LogsArgs),
+    /// Verify or show the audit trail
+    Audit(AuditArgs),
+    /// Begin a project in a folder
+    Init(InitArgs),
+    /// Look whether this machine has what runbook needs
+    Doctor(DoctorArgs),
+    /// Print a completion script for a shell
+    Completion(CompletionArgs),
+}
+
+fn for_runs(word: &str) -> Result<Format, String> {
+    one_of(word, Format::FOR_RUNS)
+}
+
+fn for_diagnostics(word: &str) -> Result<Format, String> {
+    one_of(word, Format::FOR_DIAGNOSTICS)
+}
+
+fn for_lists(word: &str) -> Result<Format, String> {
+    one_of(word, Format::FOR_LISTS)
+}
+
+fn one_of(word: &str, takes: &[Format]) -> Result<Format, String> {
+    let format = word
+        .parse::<Format>()
+        .and_then(|format| format.one_of(takes));
+    format.map_err(|error| error.to_string())
+}
+
+/// Where parameters come from.
+#[derive(Debug, Args)]
+pub(super) struct ParamArgs {
+    /// Set a parameter
+    #[arg(short, long = "param", value_name = "NAME=VALUE")]
+    pub params: Vec<String>,
+    /// Take parameters from a YAML or JSON file
+    #[arg(long, value_name = "FILE")]
+    pub params_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    /// The playbook
+    pub playbook: PathBuf,
+    #[command(flatten)]
+    pub params: ParamArgs,
+    /// Say what would be done, and touch nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Say yes to what asks for a confirmation
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Never ask
+    #[arg(long)]
+    pub no_input: bool,
+    /// How many steps run side by side, where the playbook lets them
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub max_parallel: Option<u16>,
+    /// Run this step alone, with the steps that it needs or reads
+    #[arg(long = "step", value_name = "STEP")]
+    pub steps: Vec<String>,
+    /// How long the run may take
+    #[arg(long, value_name = "DURATION")]
+    pub timeout: Option<Duration>,
+    /// How the run is told on standard output
+    #[arg(long, value_parser = for_runs, default_value = "text", value_name = "FORMAT")]
+    pub format: Format,
+    /// Also write a report when the run is over: markdown, json or junit (repeatable)
+    #[arg(long = "report", value_name = "FORMAT=FILE")]
+    pub reports: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ValidateArgs {
+    /// Playbooks, or folders of them; this folder by default
+    pub paths: Vec<PathBuf>,
+    /// How findings are told
+    #[arg(long, value_parser = for_diagnostics, default_value = "text", value_name = "FORMAT")]
+    pub format: Format,
+    /// Fail on warnings too
+    #[arg(long)]
+    pub strict: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ListArgs {
+    /// The folder; this one by default
+    pub folder: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long, value_parser = for_lists, default_value = "text", value_name = "FORMAT")]
+    pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PlaybookArgs {
+    /// The playbook
+    pub playbook: PathBuf,
+    /// How it is told
+    #[arg(long, value_parser = for_lists, default_value = "text", value_name = "FORMAT")]
+    pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct GraphArgs {
+    /// The playbook
+    pub playbook: PathBuf,
+    /// How it is drawn
+    #[arg(long, value_enum, default_value_t = GraphFormat::Text, value_name = "FORMAT")]
+    pub format: GraphFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum GraphFormat {
+    Text,
+    Mermaid,
+    Dot,
+    Svg,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StepsArgs {
+    /// A step type, such as `exec.command`; or the beginning of several, such as `host`
+    pub name: Option<String>,
+    /// How it is told
+    #[arg(long, value_enum, default_value_t = StepsFormat::Text, value_name = "FORMAT")]
+    pub format: StepsFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum StepsFormat {
+    Text,
+    Json,
+    Markdown,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SchemaArgs {
+    /// Which schema
+    #[arg(value_enum, default_value_t = SchemaKind::Playbook)]
+    pub kind: SchemaKind,
+    /// Write all generated files (schemas and reference) below this folder
+    #[arg(long, value_name = "FOLDER", num_args = 0..=1, default_missing_value = ".")]
+    pub write: Option<PathBuf>,
+    /// Fail if a generated file below this folder is stale
+    #[arg(long, value_name = "FOLDER", num_args = 0..=1, default_missing_value = ".", conflicts_with = "write")]
+    pub check: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum SchemaKind {
+    Playbook,
+    Project,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExplainArgs {
+    /// A code such as RB301; all of them are listed without one
+    pub code: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct HistoryArgs {
+    /// How many runs
+    #[arg(short = 'n', long, default_value_t = 20, value_name = "N")]
+    pub limit: usize,
+    /// Of this playbook alone
+    #[arg(long, value_name = "NAME")]
+    pub playbook: Option<String>,
+    /// How they are told
+    #[arg(long, value_parser = for_lists, default_value = "text", value_name = "FORMAT")]
+    pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StatusArgs {
+    /// A run's id, the beginning of one, or `last`
+    #[arg(default_value = "last")]
+    pub run: String,
+    /// How it is told
+    #[arg(long, value_parser = for_runs, default_value = "text", value_name = "FORMAT")]
+    pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LogsArgs {
+    /// A run's id, the beginning of one, or `last`
+    #[arg(default_value = "last")]
+    pub run: String,
+    /// A step or an item of one, such as `backup` or `reindex[3]`
+    pub step: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AuditArgs {
+    #[command(subcommand)]
+    pub verb: AuditVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AuditVerb {
+    /// Verify one run, or all of them and the ledger
+    Verify {
+        /// A run's id, the beginning of one, or `last`; all by default
+        run: Option<String>,
+        /// How it is told
+        #[arg(long, value_parser = for_lists, default_value = "text", value_name = "FORMAT")]
+        format: Format,
+    },
+    /// Show the records of a run
+    Show {
+        /// A run's id, the beginning of one, or `last`
+        #[arg(default_value = "last")]
+        run: String,
+        /// Print them as they stand in the journal
+        #[arg(long, value_parser = for_lists, default_value = "text", value_name = "FORMAT")]
+        format: Format,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct InitArgs {
+    /// The folder; this one by default
+    pub folder: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DoctorArgs {
+    /// How it is told
+    #[arg(long, value_parser = for_lists, default_value = "text", value_name = "FORMAT")]
+    pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CompletionArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}

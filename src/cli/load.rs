@@ -1,0 +1,92 @@
+//! Reading a playbook for a verb: what is wrong with it is told, and the verb ends.
+
+use std::path::Path;
+
+use indexmap::IndexMap;
+use serde_json::{Map, Value};
+
+use super::args::ParamArgs;
+use super::output::Output;
+use crate::compile::params::{self, Given};
+use crate::compile::{self, Loaded, Program};
+use crate::diag::{Severity, Sources};
+use crate::host::files;
+use crate::step::Registry;
+
+/// The program of the playbook at `path`; `None` where it has errors, which were told.
+pub(super) fn program(out: &Output, path: &Path, registry: &Registry) -> Option<Program> {
+    let mut sources = Sources::new();
+    let Loaded {
+        diagnostics,
+        program,
+    } = compile::load(path, registry, &mut sources);
+    let findings = diagnostics.into_sorted();
+    let errors = findings
+        .iter()
+        .filter(|d| d.severity == Severity::Error)
+        .count();
+    if errors > 0 {
+        out.diagnostics(&findings, &sources);
+        let name = path.display();
+        let plural = if errors == 1 { "" } else { "s" };
+        out.error(
+            &format!("{name} has {errors} error{plural}; nothing ran"),
+            None,
+        );
+    } else if !out.quiet {
+        out.diagnostics(&findings, &sources);
+    }
+    program
+}
+
+/// The values of a program's parameters; `None` where something is wrong with them, which was told.
+pub(super) fn params(
+    out: &Output,
+    program: &Program,
+    args: &ParamArgs,
+) -> Option<Map<String, Value>> {
+    let mut given = IndexMap::new();
+    if let Some(path) = &args.params_file {
+        match params_file(path) {
+            Ok(values) => given.extend(values.into_iter().map(|(k, v)| (k, Given::Typed(v)))),
+            Err(message) => {
+                out.error(&message, None);
+                return None;
+            }
+        }
+    }
+    for param in &args.params {
+        let Some((name, value)) = param.split_once('=') else {
+            out.error(
+                &format!("`{param}` is not NAME=VALUE"),
+                Some("write `-p days=30`"),
+            );
+            return None;
+        };
+        given.insert(name.to_owned(), Given::Text(value.to_owned()));
+    }
+    let lookup = |name: &str| std::env::var(name).ok();
+    match params::resolve(program.playbook(), &given, &lookup) {
+        Ok(values) => Some(values),
+        Err(errors) => {
+            for error in errors {
+                out.error(&error.to_string(), None);
+            }
+            None
+        }
+    }
+}
+
+/// The largest file of parameters, in bytes.
+const LARGEST: u64 = 16 << 20;
+
+fn params_file(path: &Path) -> Result<Map<String, Value>, String> {
+    let bytes = files::read_limited(path, LARGEST).map_err(|error| error.to_string())?;
+    // JSON is YAML too.
+    let value: Value = serde_yaml::from_slice(&bytes)
+        .map_err(|error| format!("{} is neither YAML nor JSON: {error}", path.display()))?;
+    match value {
+        Value::Object(map) => Ok(map),
+        _ => Err(format!("{} is not a mapping of parameters", path.display())),
+    }
+}

@@ -1,0 +1,75 @@
+//! The command line: one file a verb, and the exit codes.
+
+mod args;
+mod audit;
+mod completion;
+mod doctor;
+pub mod exit;
+mod explain;
+mod history;
+mod init;
+mod list;
+mod load;
+mod logs;
+mod output;
+mod run;
+mod schema;
+mod show;
+mod status;
+mod steps;
+mod validate;
+
+use std::ffi::OsString;
+
+use clap::Parser as _;
+
+use args::{Cli, Verb};
+use output::Output;
+
+/// Runs the command line `args`, the program's name first, and says how it ended.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => return output::usage(&error),
+    };
+    let mut out = Output::new(&cli.global);
+    tell_logs(&out);
+    let code = match cli.verb {
+        Verb::Run(args) => run::run(&mut out, args),
+        Verb::Validate(args) => validate::run(&mut out, args),
+        Verb::List(args) => list::run(&mut out, args),
+        Verb::Show(args) => show::run(&mut out, args),
+        Verb::Steps(args) => steps::run(&mut out, args),
+        Verb::Schema(args) => schema::run(&mut out, args),
+        Verb::Explain(args) => explain::run(&mut out, args),
+        Verb::History(args) => history::run(&mut out, args),
+        Verb::Status(args) => status::run(&mut out, args),
+        Verb::Logs(args) => logs::run(&mut out, args),
+        Verb::Audit(args) => audit::run(&mut out, args),
+        Verb::Init(args) => init::run(&mut out, args),
+        Verb::Doctor(args) => doctor::run(&mut out, args),
+        Verb::Graph(_) => exit::USAGE,
+        Verb::Completion(args) => completion::run(&mut out, args),
+    };
+    out.finish(code)
+}
+
+/// `RUNBOOK_LOG=debug` shows what the engine itself does, on standard error.
+fn tell_logs(out: &Output) {
+    let Ok(filter) = std::env::var("RUNBOOK_LOG") else {
+        return;
+    };
+    if filter.is_empty() {
+        return;
+    }
+    match tracing_subscriber::EnvFilter::try_new(&filter) {
+        Ok(filter) => {
+            tracing_subscriber::fmt()
+                .with_env_filter(filter)
+                .with_writer(std::io::stderr)
+                .with_ansi(false)
+                .init();
+        }
+        Err(error) => out.warn(&format!("RUNBOOK_LOG={filter}: {error}")),
+    }
+}

@@ -1,0 +1,103 @@
+//! Reports that are written when a run is over: those of the playbook, and those of `--report`.
+
+use std::path::{Path, PathBuf};
+
+use crate::base::{Format, ReportFile};
+use crate::cli::output::Output;
+use crate::compile::{Program, World};
+use crate::event::RunState;
+use crate::expr::Evaluated;
+use crate::host::Store;
+use crate::host::store::IfExists;
+use crate::report::{FOR_STATES, render};
+
+/// Reads `markdown=report.md`, as often as it was given.
+pub(super) fn parse(given: &[String]) -> Result<Vec<ReportFile>, String> {
+    given
+        .iter()
+        .map(|text| {
+            let report: ReportFile = text.parse().map_err(|error| format!("{error}"))?;
+            report
+                .format
+                .one_of(FOR_STATES)
+                .map_err(|error| error.to_string())?;
+            Ok(report)
+        })
+        .collect()
+}
+
+/// Writes a report, and says where it is or why not.
+pub(super) fn write(out: &Output, path: &Path, content: &[u8]) -> bool {
+    match Store::new().write(path, content, IfExists::Replace) {
+        Ok(()) => {
+            out.note_line(&format!("report: {}", path.display()));
+            true
+        }
+        Err(error) => {
+            out.error(&error.to_string(), error.help.as_deref());
+            false
+        }
+    }
+}
+
+/// Writes all reports; whether every one could be.
+pub(super) fn write_all(
+    out: &Output,
+    program: &Program,
+    state: &RunState,
+    asked: &[ReportFile],
+) -> bool {
+    let mut all = true;
+    let asked = asked
+        .iter()
+        .map(|report| (report.format, report.path.clone()));
+    let declared = match declared(program, state) {
+        Ok(declared) => declared,
+        Err(message) => {
+            out.error(&message, None);
+            all = false;
+            Vec::new()
+        }
+    };
+    for (format, path) in asked.chain(declared) {
+        all &= match render(state, format) {
+            Ok(text) => write(out, &path, text.as_bytes()),
+            Err(error) => {
+                out.error(&error.to_string(), None);
+                false
+            }
+        };
+    }
+    all
+}
+
+/// The reports that the playbook asks for, each with its path.
+fn declared(program: &Program, state: &RunState) -> Result<Vec<(Format, PathBuf)>, String> {
+    let reports = &program.playbook().reports;
+    if reports.is_empty() {
+        return Ok(Vec::new());
+    }
+    let run = serde_json::json!({
+        "id": state.run.as_str(),
+        "playbook": state.playbook.name,
+        "status": state.status.as_str(),
+        "started_at": state.started_at.to_string(),
+    });
+    let run = run.as_object().cloned().unwrap_or_default();
+    let world = World::new(program, state.params.clone(), None, run)
+        .map_err(|error| format!("no report could be written: {error}"))?;
+    reports
+        .iter()
+        .map(|report| match report.path.eval(&world) {
+            Ok(Evaluated::Known(path)) => Ok((
+                report.format,
+                program.info().base_dir.join(path.to_string()),
+            )),
+            Ok(Evaluated::Unknown(unknown)) => Err(format!(
+                "the path of a report is not known: {}",
+                unknown.why
+            )),
+            Err(error) => Err(format!("the path of a report has no value: {error}")),
+        })
+        .collect()
+}

@@ -1,0 +1,74 @@
+//! `runbook validate`: offline, and touches nothing but the files named.
+
+use std::path::PathBuf;
+
+use super::args::ValidateArgs;
+use super::output::Output;
+use super::{exit, list};
+use crate::base::Format;
+use crate::compile;
+use crate::diag::{Diagnostic, Severity, Sources, Style};
+use crate::report::diagnostics::{self, Checked};
+
+pub(super) fn run(out: &mut Output, args: ValidateArgs) -> u8 {
+    let paths = match paths(&args.paths) {
+        Ok(paths) => paths,
+        Err(message) => {
+            out.error(&message, None);
+            return exit::USAGE;
+        }
+    };
+    if paths.is_empty() {
+        out.error(
+            "there is no playbook here",
+            Some("name a playbook, or a folder of them"),
+        );
+        return exit::USAGE;
+    }
+    let registry = crate::steps::registry();
+    let mut sources = Sources::new();
+    let all: Vec<(String, Vec<Diagnostic>)> = paths
+        .into_iter()
+        .map(|path| {
+            let loaded = compile::load(&path, &registry, &mut sources);
+            (path.display().to_string(), loaded.diagnostics.into_sorted())
+        })
+        .collect();
+    let checked: Vec<Checked<'_>> = all
+        .iter()
+        .map(|(name, diagnostics)| Checked { name, diagnostics })
+        .collect();
+    let count = |severity| {
+        let found = all.iter().flat_map(|(_, found)| found);
+        found
+            .filter(|diagnostic| diagnostic.severity == severity)
+            .count()
+    };
+    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+    let failed = errors > 0 || (args.strict && warnings > 0);
+    match diagnostics::render(args.format, &checked, &sources, Style::Colored) {
+        Ok(text) if failed || !out.quiet || args.format != Format::Text => out.data(text),
+        Ok(_) => {}
+        Err(error) => {
+            out.error(&error.to_string(), None);
+            return exit::USAGE;
+        }
+    }
+    if failed { exit::FAILED } else { exit::DONE }
+}
+
+fn paths(given: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
+    if given.is_empty() {
+        return list::find(&PathBuf::from("."));
+    }
+    let mut paths = Vec::new();
+    for path in given {
+        if path.is_dir() {
+            paths.extend(list::find(path)?);
+        } else {
+            // A file that is not there is told like everything else that is wrong with it.
+            paths.push(path.clone());
+        }
+    }
+    Ok(paths)
+}
