@@ -10,6 +10,7 @@ pub mod base;
 pub mod diag;
 pub mod doc;
 pub mod event;
+pub mod expr;
 pub mod host;
 pub mod step;
 pub mod steps;

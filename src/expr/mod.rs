@@ -1,0 +1,13 @@
+//! Expressions: parse, types, check, evaluate; the typed unknown; secrets.
+//!
+//! An expression is minijinja's language, read by its parser: the grammar, the values and the
+//! filters are its own. Checking and evaluating walk a small tree of ours, because a runbook wants
+//! more than a template does: types before the run, places for every finding, an order only between
+//! what has one, whole numbers of 64 bits, and values that are not known yet.
+
+mod fields;
+mod schema;
+mod types;
+
+pub use fields::Fields;
+pub use types::Type;
