@@ -11,3 +11,4 @@ mod types;
 
 pub use fields::Fields;
 pub use types::Type;
+

@@ -11,11 +11,18 @@ use super::types::Type;
 /// Schemas that are nested deeper end in [`Type::Any`].
 const MAX_DEPTH: usize = 32;
 
+/// What a field means beyond its JSON type; see `base::field`.
+const MARK: &str = "x-runbook";
+
+/// Marks a map into whose values secrets may flow.
+const SECRETS: &str = "x-runbook-secrets";
+
 impl Type {
     /// The type that a JSON Schema describes; [`Type::Any`] where it says more than types can.
     ///
-    /// A text with `writeOnly: true` (the annotation that JSON Schema has for passwords) or
-    /// `format: secret` is a [`Type::Secret`].
+    /// A text that is marked by `x-runbook: secret`, or by `writeOnly: true` (JSON Schema's own
+    /// mark for passwords), is a [`Type::Secret`]; so are the values of a map that is marked by
+    /// `x-runbook-secrets: true`. What is marked as an expression has any type.
     pub fn from_json_schema(schema: &Value) -> Type {
         let mut reader = Reader {
             root: schema,
@@ -83,6 +90,9 @@ impl<'a> Reader<'a> {
                 _ => Type::Any,
             };
         }
+        if schema.get(MARK).is_some_and(|mark| mark == "expression") {
+            return Type::Any;
+        }
         match schema.get("type") {
             Some(Value::String(name)) => self.named(name, schema),
             Some(Value::Array(names)) => join_all(
@@ -104,7 +114,7 @@ impl<'a> Reader<'a> {
             "number" => Type::Number,
             "string" => {
                 let secret = schema.get("writeOnly") == Some(&Value::Bool(true))
-                    || schema.get("format").and_then(Value::as_str) == Some("secret");
+                    || schema.get(MARK).is_some_and(|mark| mark == "secret");
                 if secret { Type::Secret } else { Type::String }
             }
             "array" => Type::list(self.items(schema)),
@@ -127,6 +137,9 @@ impl<'a> Reader<'a> {
         let others = schema
             .get("additionalProperties")
             .filter(|others| others.is_object());
+        if schema.get(SECRETS) == Some(&Value::Bool(true)) {
+            return Type::map(Type::Secret);
+        }
         match (properties, others) {
             (Some(properties), None) => Type::object(Fields::new(
                 properties
@@ -212,7 +225,7 @@ mod tests {
             ty = match ty.without_null() {
                 Type::Object(fields) => fields.get(name).unwrap().clone(),
                 Type::List(item) if *name == "[]" => (**item).clone(),
-                other => panic!("no {name} in {other}"),
+                other => unreachable!("no {name} in {other}"),
             };
         }
         ty.to_string()
@@ -227,14 +240,14 @@ mod tests {
             let schema = generator.into_root_schema_for::<Outputs>();
             let ty = Type::from_json_schema(schema.as_value());
             for (path, expected) in [
-                (&["indexes"][..], "a list of objects"),
+                (&["indexes"][..], "a list of mappings"),
                 (&["indexes", "[]", "name"], "a text"),
                 (&["indexes", "[]", "bloat_percent"], "a number"),
                 (&["indexes", "[]", "bytes"], "a whole number"),
                 (&["indexes", "[]", "schema"], "a text or null"),
                 (&["indexes", "[]", "kind"], "one of `Btree`, `Gin`"),
-                (&["by_table"], "a map of whole numbers"),
-                (&["worst"], "an object or null"),
+                (&["by_table"], "a mapping of whole numbers"),
+                (&["worst"], "a mapping or null"),
                 (&["worst", "valid"], "a boolean"),
                 (&["raw"], "any value"),
                 (&["pair"], "a list"),
@@ -257,11 +270,16 @@ mod tests {
     fn secrets_are_marked() {
         let schema = json!({"type": "object", "properties": {
             "password": {"type": "string", "writeOnly": true},
-            "tokens": {"type": "array", "items": {"type": "string", "format": "secret"}},
+            "tokens": {"type": "array", "items": {"type": "string", "x-runbook": "secret"}},
+            "env": {"type": "object", "additionalProperties": {"type": "string"},
+                "x-runbook-secrets": true},
+            "when": {"type": ["string", "boolean"], "x-runbook": "expression"},
         }});
         let ty = Type::from_json_schema(&schema);
         assert_eq!(field(&ty, &["password"]), "a secret");
         assert_eq!(field(&ty, &["tokens"]), "a list of secrets");
+        assert_eq!(field(&ty, &["env"]), "a mapping of secrets");
+        assert_eq!(field(&ty, &["when"]), "any value");
         assert!(ty.contains_secret());
     }
 }

@@ -163,8 +163,8 @@ impl Type {
             Self::String | Self::Enum(_) => "texts".into(),
             Self::Secret => "secrets".into(),
             Self::List(item) => format!("lists of {}", item.plural()),
-            Self::Map(value) => format!("maps of {}", value.plural()),
-            Self::Object(_) => "objects".into(),
+            Self::Map(value) => format!("mappings of {}", value.plural()),
+            Self::Object(_) => "mappings".into(),
             Self::Nullable(inner) => format!("{} or nulls", inner.plural()),
         }
     }
@@ -187,10 +187,10 @@ impl fmt::Display for Type {
                 item => write!(f, "a list of {}", item.plural()),
             },
             Self::Map(value) => match &**value {
-                Self::Any => f.write_str("a map"),
-                value => write!(f, "a map of {}", value.plural()),
+                Self::Any => f.write_str("a mapping"),
+                value => write!(f, "a mapping of {}", value.plural()),
             },
-            Self::Object(_) => f.write_str("an object"),
+            Self::Object(_) => f.write_str("a mapping"),
             Self::Nullable(inner) => write!(f, "{inner} or null"),
         }
     }
@@ -298,7 +298,7 @@ mod tests {
         let nested = Type::list(Type::map(Type::nullable(Type::Int)));
         assert_eq!(
             nested.to_string(),
-            "a list of maps of whole numbers or nulls"
+            "a list of mappings of whole numbers or nulls"
         );
         assert_eq!(Type::list(Type::Any).to_string(), "a list");
         let names: Vec<String> = (0..30).map(|n| format!("n{n}")).collect();
