@@ -5,10 +5,17 @@
 //! more than a template does: types before the run, places for every finding, an order only between
 //! what has one, whole numbers of 64 bits, and values that are not known yet.
 
+mod error;
 mod fields;
+mod library;
+mod operate;
 mod schema;
+mod tree;
 mod types;
+mod value;
 
+pub use error::{EvalError, EvalErrorKind};
 pub use fields::Fields;
 pub use types::Type;
+pub use value::{Value, from_json, to_json, to_text};
 
