@@ -6,16 +6,27 @@
 //! what has one, whole numbers of 64 bits, and values that are not known yet.
 
 mod error;
+mod expression;
 mod fields;
 mod library;
+mod lower;
 mod operate;
+mod place;
+mod reference;
+mod scan;
 mod schema;
+mod syntax;
+mod template;
 mod tree;
 mod types;
 mod value;
 
 pub use error::{EvalError, EvalErrorKind};
+pub use expression::Expr;
 pub use fields::Fields;
+pub use reference::Reference;
+pub use scan::contains_expression;
+pub use template::{Part, Template};
 pub use types::Type;
 pub use value::{Value, from_json, to_json, to_text};
 
