@@ -8,6 +8,7 @@
 mod error;
 mod expression;
 mod fields;
+mod infer;
 mod library;
 mod lower;
 mod operate;
@@ -19,11 +20,13 @@ mod syntax;
 mod template;
 mod tree;
 mod types;
+mod typing;
 mod value;
 
 pub use error::{EvalError, EvalErrorKind};
 pub use expression::Expr;
 pub use fields::Fields;
+pub use infer::TypeScope;
 pub use reference::Reference;
 pub use scan::contains_expression;
 pub use template::{Part, Template};
