@@ -6,6 +6,7 @@
 //! what has one, whole numbers of 64 bits, and values that are not known yet.
 
 mod error;
+mod eval;
 mod expression;
 mod fields;
 mod infer;
@@ -24,6 +25,7 @@ mod typing;
 mod value;
 
 pub use error::{EvalError, EvalErrorKind};
+pub use eval::{Evaluated, RootSource, Unknown};
 pub use expression::Expr;
 pub use fields::Fields;
 pub use infer::TypeScope;
