@@ -35,3 +35,5 @@ pub use template::{Part, Template};
 pub use types::Type;
 pub use value::{Value, from_json, to_json, to_text};
 
+#[cfg(test)]
+mod tests;
