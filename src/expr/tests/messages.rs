@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::{Names, Values};
 use crate::base::{SourceId, Span};
 use crate::diag::{Diagnostics, Sources, Style, render};
+use crate::doc;
 use crate::expr::{Evaluated, Template};
 
 /// What is said of the value in `line`, which is `key: value`.
@@ -109,6 +110,46 @@ fn before_the_run() {
         all.push_str("\n\n");
     }
     insta::assert_snapshot!("before_the_run", all);
+}
+
+/// The places of findings in real YAML, where what is read is not what is written.
+#[test]
+fn as_it_is_written() {
+    for (yaml, expected) in [
+        ("x: params.dys > 3\n", "dys"),
+        ("x: '${{ params.name == ''x'' + params.dys }}'\n", "dys"),
+        (r#"x: "${{ params.name == \"x\" + params.dys }}""#, "dys"),
+        (r#"x: "${{ params.name == \"\" + 1 }}""#, r#"\"\" + 1"#),
+        (r#"x: "a\tb ${{ params.dys }}""#, "dys"),
+        ("x: >-\n  params.days > 3\n  and params.dys < 4\n", "dys"),
+        ("x: >\n  params.days\n\n  > params.dys\n", "dys"),
+        ("x: |\n  params.days > 3\n    and params.dys < 4\n", "dys"),
+        ("x: params.days > 3\n  and params.dys < 4\n", "dys"),
+        (
+            "x: \"${{ params.days > 3\n  and params.dys < 4 }}\"\n",
+            "dys",
+        ),
+        ("x: 'äöü ${{ params.dys }}'\n", "dys"),
+        ("x: ${{ steps.bloat.status == 'fialed' }}\n", "'fialed'"),
+    ] {
+        let mut sources = Sources::new();
+        let id = sources.add("playbook.yaml", yaml);
+        let mut diagnostics = Diagnostics::new();
+        let document = doc::parse(id, yaml, &mut diagnostics).unwrap();
+        let node = &document.root.as_map().unwrap().get("x").unwrap().value;
+        let scalar = node.as_scalar().unwrap();
+        let locate = |range: Range<usize>| scalar.locate(node.span, yaml, range);
+        let template = match scalar.text.contains("${{") {
+            true => Template::parse(&scalar.text, &locate).unwrap(),
+            false => Template::Whole(Template::parse_bare(&scalar.text, &locate).unwrap()),
+        };
+        template.infer(&Names::new(), &mut diagnostics);
+        let found: Vec<&str> = diagnostics
+            .iter()
+            .map(|one| sources.slice(one.primary.as_ref().unwrap().span).unwrap())
+            .collect();
+        assert!(found.contains(&expected), "{yaml}: {found:?}");
+    }
 }
 
 #[test]
