@@ -2,7 +2,7 @@
 //! closed one is quiet.
 
 use std::fmt::Display;
-use std::io::{self, IsTerminal as _, Write};
+use std::io::{self, Write};
 
 use anstream::ColorChoice;
 use anstyle::{AnsiColor, Style};

@@ -15,5 +15,8 @@
     reason = "tests start servers, write files and may panic; the lints are about the program"
 )]
 
+mod check;
 mod fixtures;
+mod registry;
+mod rooms;
 mod support;
