@@ -11,6 +11,7 @@
 pub mod connect;
 pub mod error;
 pub mod files;
+pub mod glob;
 pub mod process;
 mod scope;
 pub mod store;
