@@ -2,6 +2,7 @@
 
 mod exec;
 mod flow;
+mod log;
 
 use crate::step::{AnyStep, Generics, Looks, Registry};
 
@@ -13,6 +14,7 @@ pub const ALL: &[&dyn AnyStep] = &[
     Looks::<flow::assert::Assert>::ENTRY,
     Looks::<flow::set::Set>::ENTRY,
     Looks::<flow::wait::Wait>::ENTRY,
+    Looks::<log::scan::Scan>::ENTRY,
 ];
 
 /// The registry of all step types.
