@@ -13,6 +13,7 @@ pub mod connect;
 pub mod doctor;
 pub mod error;
 pub mod files;
+pub mod glob;
 pub mod identity;
 pub mod process;
 pub mod records;

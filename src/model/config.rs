@@ -249,7 +249,12 @@ impl Decoder<'_> {
                 self.unknown_field(key, entry.key.span, fields, what);
                 continue;
             };
-            if entry.value.is_null() && (field.nullable || field.default.is_some()) {
+            // An explicit null says "none", where none can be said; else it is as if left out.
+            if entry.value.is_null() && field.nullable {
+                entries.push((field.name.clone(), Tree::NULL));
+                continue;
+            }
+            if entry.value.is_null() && field.default.is_some() {
                 continue;
             }
             let tree = self.lower(&entry.value, &field.shape, key, secrets || field.secrets);

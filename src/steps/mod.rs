@@ -3,6 +3,7 @@
 mod exec;
 mod flow;
 mod host;
+mod log;
 
 use crate::step::{AnyStep, Generics, Looks, Registry};
 
@@ -19,6 +20,7 @@ pub const ALL: &[&dyn AnyStep] = &[
     Looks::<host::load::Load>::ENTRY,
     Looks::<host::memory::Memory>::ENTRY,
     Looks::<host::processes::Processes>::ENTRY,
+    Looks::<log::scan::Scan>::ENTRY,
 ];
 
 /// The registry of all step types.

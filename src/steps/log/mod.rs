@@ -1,0 +1,14 @@
+//! `log.*`: what logs tell.
+
+mod count;
+mod dates;
+mod lines;
+mod matcher;
+mod notation;
+mod parts;
+mod rotation;
+pub(super) mod scan;
+mod seek;
+mod source;
+mod stamp;
+mod survey;
