@@ -25,9 +25,6 @@ use crate::event::{Journal, RunStatus, Sink};
 use crate::host::RunFolder;
 use crate::host::signals::Signals;
 
-#[cfg(test)]
-mod tests;
-
 pub use scheduler::run;
 pub use secrets::{SecretError, Secrets, resolve as resolve_secrets};
 pub use verdict::Verdict;

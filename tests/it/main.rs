@@ -19,4 +19,5 @@ mod check;
 mod fixtures;
 mod registry;
 mod rooms;
+mod scheduler;
 mod support;

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::{Ended, Request, Secrets, run};
-use crate::base::{Clock, RunId, StepPath};
-use crate::compile::{self, Program};
-use crate::event::{Event, Happening, NoJournal, RunState, RunStatus, Sink, Status};
-use crate::host::signals::Signals;
-use crate::host::{RunFolder, StateDir};
+use runbook::base::{Clock, RunId, StepPath};
+use runbook::compile::{self, Program};
+use runbook::event::{Event, Happening, NoJournal, RunState, RunStatus, Sink, Status};
+use runbook::exec::{Ended, Request, Secrets, run};
+use runbook::host::signals::Signals;
+use runbook::host::{RunFolder, StateDir};
 
 struct Keep(Vec<Happening>);
 
@@ -21,13 +21,13 @@ impl Sink for Keep {
 
 fn program(steps: &str) -> Program {
     let text = format!("runbook: v1\nname: test\n{steps}");
-    let registry = crate::steps::registry();
-    let mut sources = crate::diag::Sources::new();
+    let registry = runbook::steps::registry();
+    let mut sources = runbook::diag::Sources::new();
     let loaded = compile::load_text("test.yaml", &text, &registry, &mut sources);
     let shown: Vec<String> = loaded
         .diagnostics
         .iter()
-        .map(|d| crate::diag::render(d, &sources, crate::diag::Style::Plain))
+        .map(|d| runbook::diag::render(d, &sources, runbook::diag::Style::Plain))
         .collect();
     loaded
         .program
