@@ -8,6 +8,7 @@ mod brief;
 mod clean;
 pub mod diagnostics;
 pub mod github;
+pub mod graph;
 pub mod json;
 pub mod jsonl;
 pub mod junit;

@@ -17,9 +17,11 @@ mod tests;
 mod view;
 mod wrap;
 
+pub(crate) use look::Ink;
 pub use look::Look;
 pub use old::render;
 pub use sink::Terminal;
+pub(crate) use wrap::{blanks, cut, pad, width as text_width};
 
 /// How much is told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
