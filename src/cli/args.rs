@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::base::{Duration, Format};
+use crate::report::graph::Drawing;
 
 /// A declarative runbook engine: playbooks that are checked before they run, and an audit trail
 /// that can be verified afterwards.
@@ -180,17 +181,9 @@ pub(super) struct PlaybookArgs {
 pub(super) struct GraphArgs {
     /// The playbook
     pub playbook: PathBuf,
-    /// How it is drawn
-    #[arg(long, value_enum, default_value_t = GraphFormat::Text, value_name = "FORMAT")]
-    pub format: GraphFormat,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum GraphFormat {
-    Text,
-    Mermaid,
-    Dot,
-    Svg,
+    /// How it is drawn: text, mermaid, dot or svg
+    #[arg(long, default_value_t = Drawing::Text, value_name = "FORMAT")]
+    pub format: Drawing,
 }
 
 #[derive(Debug, Args)]

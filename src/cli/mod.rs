@@ -6,6 +6,7 @@ mod completion;
 mod doctor;
 pub mod exit;
 mod explain;
+mod graph;
 mod history;
 mod init;
 mod list;
@@ -48,7 +49,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
         Verb::Audit(args) => audit::run(&mut out, args),
         Verb::Init(args) => init::run(&mut out, args),
         Verb::Doctor(args) => doctor::run(&mut out, args),
-        Verb::Graph(_) => exit::USAGE,
+        Verb::Graph(args) => graph::run(&mut out, args),
         Verb::Completion(args) => completion::run(&mut out, args),
     };
     out.finish(code)
