@@ -11,11 +11,15 @@
 pub mod connect;
 pub mod error;
 pub mod files;
+pub mod http;
+pub mod net;
 pub mod process;
+pub mod reach;
 mod scope;
 pub mod store;
 #[cfg(test)]
 pub mod testing;
+pub mod tls;
 
 use std::sync::Arc;
 
