@@ -2,6 +2,9 @@
 
 mod exec;
 mod flow;
+mod http;
+mod latency;
+mod reach;
 
 use crate::step::{AnyStep, Generics, Looks, Registry};
 
@@ -13,6 +16,7 @@ pub const ALL: &[&dyn AnyStep] = &[
     Looks::<flow::assert::Assert>::ENTRY,
     Looks::<flow::set::Set>::ENTRY,
     Looks::<flow::wait::Wait>::ENTRY,
+    Looks::<http::check::Check>::ENTRY,
 ];
 
 /// The registry of all step types.
