@@ -17,6 +17,7 @@ pub mod process;
 pub mod reach;
 mod scope;
 pub mod store;
+pub mod systemd;
 #[cfg(test)]
 pub mod testing;
 pub mod tls;

@@ -62,9 +62,9 @@ impl Stopped {
 }
 
 /// A connection, of whatever kind.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub trait Stream: AsyncRead + AsyncWrite + fmt::Debug + Send + Sync + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+impl<T: AsyncRead + AsyncWrite + fmt::Debug + Send + Sync + Unpin> Stream for T {}
 
 /// Where a server listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

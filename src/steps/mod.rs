@@ -5,6 +5,7 @@ mod flow;
 mod http;
 mod latency;
 mod reach;
+mod service;
 
 use crate::step::{AnyStep, Generics, Looks, Registry};
 
@@ -17,6 +18,7 @@ pub const ALL: &[&dyn AnyStep] = &[
     Looks::<flow::set::Set>::ENTRY,
     Looks::<flow::wait::Wait>::ENTRY,
     Looks::<http::check::Check>::ENTRY,
+    Looks::<service::check::Check>::ENTRY,
 ];
 
 /// The registry of all step types.

@@ -1,0 +1,399 @@
+//! systemd, to look: the states of units, over D-Bus (org.freedesktop.systemd1(5)).
+//!
+//! Asked over the system bus, or where there is none over systemd's own socket, which only root may
+//! use. Nothing here starts a process, so that a plan may look too. To load a unit reads its file
+//! and changes nothing, as `systemctl status` does.
+
+mod private;
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use zbus::connection::Builder;
+use zbus::{Connection, OwnedObjectPath, OwnedVariant};
+
+use super::reach::{Obstacle, ReachError};
+use super::{Observe, Scope};
+use crate::base::{Deadline, Duration};
+
+/// How long systemd has to answer everything that one step asks. It answers in milliseconds, but
+/// waits while it loads units from a disk that hangs.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// It exists where systemd is the init of this machine: sd_booted(3).
+const BOOTED: &str = "/run/systemd/system";
+
+const SERVICE: &str = "org.freedesktop.systemd1";
+const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
+const MANAGER: &str = "org.freedesktop.systemd1.Manager";
+const UNIT: &str = "org.freedesktop.systemd1.Unit";
+const SERVICE_UNIT: &str = "org.freedesktop.systemd1.Service";
+const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
+
+/// What systemd knows of a unit. The words are systemd's own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unit {
+    /// Its name; the real one, where it was asked for by an alias.
+    pub id: String,
+    /// `loaded`, `not-found`, `masked`, `error`, `bad-setting`.
+    pub load_state: String,
+    /// Why it was not loaded, where it was not.
+    pub load_error: Option<String>,
+    /// `active`, `reloading`, `inactive`, `failed`, `activating`, `deactivating`, `maintenance`.
+    pub active_state: String,
+    /// What its kind knows more exactly: `running`, `exited`, `dead`, `auto-restart`.
+    pub sub_state: String,
+    /// `enabled`, `disabled`, `static`, `generated`; empty where there is no file.
+    pub file_state: String,
+    /// Since when it is in this state.
+    pub since: Option<jiff::Timestamp>,
+    /// The units that it pulls in (`Wants=`, `Requires=`).
+    pub pulls_in: Vec<String>,
+    /// The loaded units that are part of it (`PartOf=` of theirs).
+    pub consists_of: Vec<String>,
+    /// The timers, sockets and paths that start it.
+    pub triggered_by: Vec<String>,
+    /// What it knows as a service, if it is one.
+    pub service: Option<Service>,
+}
+
+/// What systemd knows of a service beyond a unit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Service {
+    /// `simple`, `forking`, `oneshot`, `notify`, …
+    pub kind: String,
+    /// `success`, `exit-code`, `signal`, `timeout`, `oom-kill`, `start-limit-hit`, …
+    pub result: String,
+    /// Whether it stays active after its processes have ended (`RemainAfterExit=`).
+    pub remains: bool,
+    /// How often it was restarted by itself since it was last started on purpose.
+    pub restarts: u32,
+    /// Its main process, while there is one.
+    pub main_pid: Option<u32>,
+    /// How its main process ended last: a code of `CLD_…` (1 exited, 2 killed, 3 dumped core).
+    pub exit_code: i32,
+    /// With which status or by which signal.
+    pub exit_status: i32,
+    /// The programs of `ExecStart=`.
+    pub programs: Vec<String>,
+}
+
+/// A conversation with systemd.
+#[derive(Debug)]
+pub struct Systemd<'a> {
+    scope: &'a Scope,
+    connection: Connection,
+    deadline: Deadline,
+}
+
+type Properties = HashMap<String, OwnedVariant>;
+
+/// One unit of `ListUnitsByPatterns`: name, description, load, active and sub-state, the unit that
+/// it follows, its path, and its job's id, type and path.
+type ListedUnit = (
+    String,
+    String,
+    String,
+    String,
+    String,
+    String,
+    OwnedObjectPath,
+    u32,
+    String,
+    OwnedObjectPath,
+);
+
+impl Observe {
+    /// Opens a conversation with this machine's systemd.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be asked.
+    pub async fn systemd(&self) -> Result<Systemd<'_>, ReachError> {
+        let scope = self.scope();
+        if !Path::new(BOOTED).is_dir() {
+            return Err(ReachError::new(
+                Obstacle::OurSide,
+                ACTION,
+                format!("it is not the init of this machine (there is no {BOOTED})"),
+            )
+            .with_help(
+                "check the service itself instead: `http.check`, `postgres.ping`, `exec.command`",
+            ));
+        }
+        let deadline = scope.clock().deadline_in(PATIENCE);
+        let bus = open(scope, deadline, Builder::system()).await;
+        let bus_error = match bus {
+            Ok(connection) => {
+                let systemd = Systemd {
+                    scope,
+                    connection,
+                    deadline,
+                };
+                match systemd.answers().await {
+                    Ok(()) => return Ok(systemd),
+                    Err(error) => error,
+                }
+            }
+            Err(error) => error,
+        };
+        if matches!(bus_error.obstacle, Obstacle::Ended(_)) {
+            return Err(bus_error);
+        }
+        match private::open(scope, deadline).await {
+            Ok(connection) => Ok(Systemd {
+                scope,
+                connection,
+                deadline,
+            }),
+            Err(error) if matches!(error.obstacle, Obstacle::Ended(_)) => Err(error),
+            Err(error) => Err(ReachError::new(
+                Obstacle::OurSide,
+                ACTION,
+                format!(
+                    "the system bus: {}; {}: {}",
+                    bus_error.cause,
+                    private::PATH,
+                    error.cause
+                ),
+            )
+            .with_help("start the system bus (package `dbus`), or run as root")),
+        }
+    }
+}
+
+const ACTION: &str = "ask systemd";
+
+async fn open(
+    scope: &Scope,
+    deadline: Deadline,
+    builder: Builder<'_>,
+) -> Result<Connection, ReachError> {
+    match scope.within(deadline, builder.build()).await {
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(error)) => Err(said(ACTION, &error)),
+        Err(stopped) => Err(stopped.error(ACTION, PATIENCE)),
+    }
+}
+
+/// An error of D-Bus. Whatever it is, it says nothing about the units.
+fn said(action: &str, error: &zbus::Error) -> ReachError {
+    let cause = match error {
+        zbus::Error::InputOutput(error) => super::error::io_cause(error),
+        zbus::Error::MethodError(_, Some(text), _) => text.clone(),
+        other => other.to_string(),
+    };
+    // zbus keeps the text of the system's errors, number and all.
+    let cause = match cause.find(" (os error ") {
+        Some(at) => cause[..at].to_owned(),
+        None => cause,
+    };
+    ReachError::new(Obstacle::OurSide, action, cause)
+}
+
+/// The D-Bus name of an error reply.
+fn error_name(error: &zbus::Error) -> Option<&str> {
+    match error {
+        zbus::Error::MethodError(name, ..) => Some(name.as_str()),
+        _ => None,
+    }
+}
+
+impl Systemd<'_> {
+    async fn call<B>(
+        &self,
+        action: &str,
+        path: &str,
+        interface: &str,
+        method: &str,
+        body: &B,
+    ) -> Result<Result<zbus::Message, zbus::Error>, ReachError>
+    where
+        B: serde::Serialize + zbus::DynamicType,
+    {
+        let call = self
+            .connection
+            .call_method(Some(SERVICE), path, Some(interface), method, body);
+        let answer = self.scope.within(self.deadline, call).await;
+        answer.map_err(|stopped| stopped.error(action, PATIENCE))
+    }
+
+    /// Whether there is a systemd on the bus at all.
+    async fn answers(&self) -> Result<(), ReachError> {
+        let body = (MANAGER, "Version");
+        let answer = self
+            .call(ACTION, MANAGER_PATH, PROPERTIES, "Get", &body)
+            .await?;
+        answer.map(|_| ()).map_err(|error| said(ACTION, &error))
+    }
+
+    async fn properties(
+        &self,
+        action: &str,
+        path: &str,
+        interface: &str,
+    ) -> Result<Properties, ReachError> {
+        let answer = self
+            .call(action, path, PROPERTIES, "GetAll", &(interface,))
+            .await?;
+        answer
+            .and_then(|message| message.body().deserialize())
+            .map_err(|error| said(action, &error))
+    }
+
+    /// What it knows of the unit called `name`, with its suffix. A unit that does not exist is one
+    /// with `load_state: not-found`.
+    ///
+    /// # Errors
+    /// When it does not answer, or not as it should.
+    pub async fn unit(&self, name: &str) -> Result<Unit, ReachError> {
+        let action = format!("ask systemd about {name}");
+        let answer = self
+            .call(&action, MANAGER_PATH, MANAGER, "LoadUnit", &(name,))
+            .await?;
+        let path: OwnedObjectPath = answer
+            .and_then(|message| message.body().deserialize())
+            .map_err(|error| said(&action, &error))?;
+        let unit = self.properties(&action, path.as_str(), UNIT).await?;
+        let is_service = text(&unit, "Id").ends_with(".service");
+        let service = if is_service {
+            Some(
+                self.properties(&action, path.as_str(), SERVICE_UNIT)
+                    .await?,
+            )
+        } else {
+            None
+        };
+        Ok(read_unit(&unit, service.as_ref()))
+    }
+
+    /// The names of the loaded units that match `pattern` (`postgresql@*.service`; `*` for all).
+    ///
+    /// # Errors
+    /// When it does not answer, or not as it should.
+    pub async fn loaded(&self, pattern: &str) -> Result<Vec<String>, ReachError> {
+        let action = format!("ask systemd for the units {pattern}");
+        let states: &[&str] = &[];
+        let body = (states, &[pattern][..]);
+        let answer = self
+            .call(&action, MANAGER_PATH, MANAGER, "ListUnitsByPatterns", &body)
+            .await?;
+        let units: Vec<ListedUnit> = answer
+            .and_then(|message| message.body().deserialize())
+            .map_err(|error| said(&action, &error))?;
+        Ok(units.into_iter().map(|unit| unit.0).collect())
+    }
+
+    /// Whether there is a unit file of this name, such as a template's (`postgresql@.service`).
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn has_file(&self, name: &str) -> Result<bool, ReachError> {
+        let action = format!("ask systemd for the file of {name}");
+        let answer = self
+            .call(&action, MANAGER_PATH, MANAGER, "GetUnitFileState", &(name,))
+            .await?;
+        match answer {
+            Ok(_) => Ok(true),
+            Err(zbus::Error::FDO(error)) if matches!(*error, zbus::fdo::Error::FileNotFound(_)) => {
+                Ok(false)
+            }
+            Err(error) if error_name(&error).is_some_and(|n| n.ends_with(".NoSuchUnit")) => {
+                Ok(false)
+            }
+            Err(error) => Err(said(&action, &error)),
+        }
+    }
+}
+
+fn text(properties: &Properties, name: &str) -> String {
+    let value = properties.get(name);
+    value
+        .and_then(|value| <&str>::try_from(value).ok())
+        .unwrap_or_default()
+        .to_owned()
+}
+
+fn texts(properties: &Properties, name: &str) -> Vec<String> {
+    let value = properties.get(name).cloned();
+    value
+        .and_then(|value| Vec::<String>::try_from(value).ok())
+        .unwrap_or_default()
+}
+
+fn number<T: for<'a> TryFrom<&'a OwnedVariant> + Default>(
+    properties: &Properties,
+    name: &str,
+) -> T {
+    let value = properties.get(name);
+    value
+        .and_then(|value| T::try_from(value).ok())
+        .unwrap_or_default()
+}
+
+/// A time in microseconds since 1970; zero is never.
+fn time(properties: &Properties, name: &str) -> Option<jiff::Timestamp> {
+    let micros: u64 = number(properties, name);
+    let micros = i64::try_from(micros).ok().filter(|micros| *micros > 0)?;
+    jiff::Timestamp::from_microsecond(micros).ok()
+}
+
+fn read_unit(unit: &Properties, service: Option<&Properties>) -> Unit {
+    let active_state = text(unit, "ActiveState");
+    let since = if active_state == "active" {
+        time(unit, "ActiveEnterTimestamp")
+    } else {
+        time(unit, "StateChangeTimestamp")
+    };
+    let mut pulls_in = texts(unit, "Wants");
+    pulls_in.extend(texts(unit, "Requires"));
+    Unit {
+        id: text(unit, "Id"),
+        load_state: text(unit, "LoadState"),
+        load_error: load_error(unit),
+        sub_state: text(unit, "SubState"),
+        file_state: text(unit, "UnitFileState"),
+        since,
+        pulls_in,
+        consists_of: texts(unit, "ConsistsOf"),
+        triggered_by: texts(unit, "TriggeredBy"),
+        service: service.map(read_service),
+        active_state,
+    }
+}
+
+/// `LoadError` is a pair: a D-Bus error name and a message, both empty where there is none.
+fn load_error(unit: &Properties) -> Option<String> {
+    let value = unit.get("LoadError").cloned()?;
+    let (name, message) = <(String, String)>::try_from(value).ok()?;
+    (!name.is_empty()).then_some(message)
+}
+
+fn read_service(service: &Properties) -> Service {
+    let pid: u32 = number(service, "MainPID");
+    Service {
+        kind: text(service, "Type"),
+        result: text(service, "Result"),
+        remains: number(service, "RemainAfterExit"),
+        restarts: number(service, "NRestarts"),
+        main_pid: (pid != 0).then_some(pid),
+        exit_code: number(service, "ExecMainCode"),
+        exit_status: number(service, "ExecMainStatus"),
+        programs: programs(service),
+    }
+}
+
+/// `ExecStart` is a list of structures that begin with the program's path.
+fn programs(service: &Properties) -> Vec<String> {
+    let Some(zbus::Variant::Array(commands)) = service.get("ExecStart").map(|value| &**value)
+    else {
+        return Vec::new();
+    };
+    let first = |command: &zbus::Variant<'_>| match command {
+        zbus::Variant::Structure(fields) => match fields.fields().first() {
+            Some(zbus::Variant::Str(path)) => Some(path.as_str().to_owned()),
+            _ => None,
+        },
+        _ => None,
+    };
+    commands.iter().filter_map(first).collect()
+}
