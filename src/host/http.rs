@@ -11,11 +11,11 @@ use std::sync::Arc;
 use reqwest::Url;
 use reqwest::header::{HeaderMap, LOCATION};
 
-use super::net::{Stopped, resolve};
+use super::net::{Allowance, Stopped, resolve};
 use super::reach::{Obstacle, ReachError};
 use super::tls::{Certificate, Tls, Trust, Verify, handshake_cause};
 use super::{Observe, Scope};
-use crate::base::{Deadline, Duration};
+use crate::base::Duration;
 
 /// A method that changes nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,11 +157,11 @@ impl<'a> Exchange<'a> {
     async fn run(&self) -> Result<HttpAnswer, ReachError> {
         let clock = self.scope.clock();
         let start = clock.now();
-        let deadline = clock.deadline_in(self.request.timeout);
+        let allowance = self.scope.allow(self.request.timeout);
         let mut url = self.request.url.clone();
         let mut left = self.request.redirects;
         let (mut response, location) = loop {
-            let response = self.ask(&url, deadline).await?;
+            let response = self.ask(&url, allowance).await?;
             let location = redirect_of(&response, &url);
             match location {
                 Some(next) if left > 0 && may_follow(&url, &next) => {
@@ -172,7 +172,7 @@ impl<'a> Exchange<'a> {
             }
         };
         let status = response.status().as_u16();
-        let (body, body_end) = self.read(&mut response, &url, deadline).await?;
+        let (body, body_end) = self.read(&mut response, &url, allowance).await?;
         Ok(HttpAnswer {
             status,
             location: location.as_ref().map(shown),
@@ -182,7 +182,7 @@ impl<'a> Exchange<'a> {
         })
     }
 
-    async fn ask(&self, url: &Url, deadline: Deadline) -> Result<reqwest::Response, ReachError> {
+    async fn ask(&self, url: &Url, allowance: Allowance) -> Result<reqwest::Response, ReachError> {
         let request = match self.request.method {
             SafeMethod::Get => self.client.get(url.clone()),
             SafeMethod::Head => self.client.head(url.clone()),
@@ -192,10 +192,10 @@ impl<'a> Exchange<'a> {
         } else {
             request
         };
-        match self.scope.within(deadline, request.send()).await {
+        match self.scope.within(allowance, request.send()).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(self.error(self.action(url), &error)),
-            Err(stopped) => Err(stopped.error(self.action(url), self.request.timeout)),
+            Err(stopped) => Err(stopped.error(self.action(url))),
         }
     }
 
@@ -205,12 +205,12 @@ impl<'a> Exchange<'a> {
         &self,
         response: &mut reqwest::Response,
         url: &Url,
-        deadline: Deadline,
+        allowance: Allowance,
     ) -> Result<(Vec<u8>, BodyEnd), ReachError> {
         let action = || format!("read the body of {}", shown(url));
         let mut body = Vec::new();
         loop {
-            let error = match self.scope.within(deadline, response.chunk()).await {
+            let error = match self.scope.within(allowance, response.chunk()).await {
                 Ok(Ok(None)) => return Ok((body, BodyEnd::Complete)),
                 Ok(Ok(Some(chunk))) => {
                     body.extend_from_slice(&chunk);
@@ -225,15 +225,14 @@ impl<'a> Exchange<'a> {
                     error.cause = format!("{} after {} bytes of it", error.cause, body.len());
                     error
                 }
-                Err(Stopped::Late) => {
-                    let limit = self.request.timeout;
+                Err(Stopped::Late(limit)) => {
                     let cause = format!(
                         "it had not ended after {limit}; {} bytes had come",
                         body.len()
                     );
                     ReachError::new(Obstacle::NoAnswer, action(), cause)
                 }
-                Err(stopped) => return Err(stopped.error(action(), self.request.timeout)),
+                Err(stopped) => return Err(stopped.error(action())),
             };
             return Ok((body, BodyEnd::Failed(error)));
         }

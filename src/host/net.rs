@@ -15,39 +15,102 @@ use super::Scope;
 use super::reach::{Obstacle, ReachError};
 use crate::base::{Deadline, Duration, EndReason};
 
+/// A length of time that has begun to run.
+#[derive(Clone, Copy, Debug)]
+pub struct Allowance {
+    limit: Duration,
+    deadline: Deadline,
+    heeds_end: bool,
+}
+
+impl Allowance {
+    /// The same for what is part of the ending itself, such as a cancel request: it goes on when
+    /// the attempt has been told to end.
+    pub fn despite_end(self) -> Self {
+        Self {
+            heeds_end: false,
+            ..self
+        }
+    }
+
+    /// One of `parts` equal shares of what is left.
+    pub fn share(self, scope: &Scope, parts: usize) -> Self {
+        if parts <= 1 {
+            return self;
+        }
+        let left = self.left(scope).as_std();
+        let share = left / u32::try_from(parts).unwrap_or(u32::MAX);
+        self.with(scope.allow(share.into()))
+    }
+
+    /// The same, but no more than `limit` from now.
+    pub fn at_most(self, scope: &Scope, limit: Duration) -> Self {
+        if self.left(scope) <= limit {
+            self
+        } else {
+            self.with(scope.allow(limit))
+        }
+    }
+
+    /// `other`, which ends as this one does.
+    fn with(self, other: Self) -> Self {
+        Self {
+            heeds_end: self.heeds_end,
+            ..other
+        }
+    }
+
+    /// What is left of it.
+    pub fn left(self, scope: &Scope) -> Duration {
+        self.deadline.left(scope.clock()).unwrap_or(self.limit)
+    }
+}
+
 /// Why waiting ended before what was waited for had come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stopped {
-    /// The deadline of this wait passed.
-    Late,
+    /// This much time had been allowed, and it had passed.
+    Late(Duration),
     /// The attempt was told to end.
     Told(EndReason),
 }
 
 impl Scope {
-    /// `future`'s value, unless `deadline` passes or the attempt is told to end before it is there.
+    /// Begins to count `limit`.
+    pub fn allow(&self, limit: Duration) -> Allowance {
+        Allowance {
+            limit,
+            deadline: self.clock().deadline_in(limit),
+            heeds_end: true,
+        }
+    }
+
+    /// `future`'s value, unless `allowance` runs out or the attempt is told to end before it is
+    /// there.
     ///
     /// # Errors
     /// Which of the two it was.
     pub async fn within<F: Future>(
         &self,
-        deadline: Deadline,
+        allowance: Allowance,
         future: F,
     ) -> Result<F::Output, Stopped> {
         tokio::select! {
             biased;
             value = future => Ok(value),
-            reason = self.cancel.told() => Err(Stopped::Told(reason)),
-            () = self.clock().sleep_until(deadline) => Err(Stopped::Late),
+            reason = self.cancel.told(), if allowance.heeds_end => Err(Stopped::Told(reason)),
+            () = self.clock().sleep_until(allowance.deadline) => {
+                Err(Stopped::Late(allowance.limit))
+            }
         }
     }
 }
 
 impl Stopped {
-    /// As an error of `action`, which had `limit`.
-    pub fn error(self, action: impl Into<String>, limit: Duration) -> ReachError {
+    /// As an error of `action`.
+    pub fn error(self, action: impl Into<String>) -> ReachError {
         match self {
-            Self::Late => {
+            Self::Late(limit) => {
                 ReachError::new(Obstacle::NoAnswer, action, format!("no answer in {limit}"))
             }
             Self::Told(reason) => {
@@ -111,28 +174,25 @@ impl fmt::Display for Endpoint {
 pub async fn dial(
     scope: &Scope,
     endpoint: &Endpoint,
-    limit: Duration,
+    allowance: Allowance,
 ) -> Result<Box<dyn Stream>, ReachError> {
     let action = || format!("connect to {endpoint}");
-    let deadline = scope.clock().deadline_in(limit);
     let (host, port) = match endpoint {
-        Endpoint::Unix(path) => return dial_unix(scope, path, deadline, limit, action()).await,
+        Endpoint::Unix(path) => return dial_unix(scope, path, allowance, action()).await,
         Endpoint::Tcp { host, port } => (host, *port),
     };
     let addresses = scope
-        .within(deadline, resolve(host, port))
+        .within(allowance, resolve(host, port))
         .await
-        .map_err(|stopped| unresolved_in_time(stopped, host, limit))??;
+        .map_err(|stopped| unresolved_in_time(stopped, host))??;
     let mut worst: Option<ReachError> = None;
     for (at, address) in addresses.iter().enumerate() {
-        let left = deadline.left(scope.clock()).unwrap_or(limit).as_std();
-        let share = left / u32::try_from(addresses.len() - at).unwrap_or(1);
-        let turn = scope.clock().deadline_in(share.into());
+        let turn = allowance.share(scope, addresses.len() - at);
         let error = match scope.within(turn, connect(*address)).await {
             Ok(Ok(stream)) => return Ok(Box::new(stream)),
             Ok(Err(error)) => ReachError::io(action(), &error),
-            Err(stopped @ Stopped::Told(_)) => return Err(stopped.error(action(), limit)),
-            Err(stopped @ Stopped::Late) => stopped.error(action(), limit),
+            Err(stopped @ Stopped::Told(_)) => return Err(stopped.error(action())),
+            Err(stopped @ Stopped::Late(_)) => stopped.error(action()),
         };
         // A machine without IPv6 says so for `::1`; what IPv4 said is what counts.
         let tells_more = |seen: &ReachError| {
@@ -158,11 +218,10 @@ async fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
 async fn dial_unix(
     scope: &Scope,
     path: &std::path::Path,
-    deadline: Deadline,
-    limit: Duration,
+    allowance: Allowance,
     action: String,
 ) -> Result<Box<dyn Stream>, ReachError> {
-    match scope.within(deadline, UnixStream::connect(path)).await {
+    match scope.within(allowance, UnixStream::connect(path)).await {
         Ok(Ok(stream)) => Ok(Box::new(stream)),
         Ok(Err(error)) => {
             let mut reach = ReachError::io(action, &error);
@@ -171,7 +230,7 @@ async fn dial_unix(
             }
             Err(reach)
         }
-        Err(stopped) => Err(stopped.error(action, limit)),
+        Err(stopped) => Err(stopped.error(action)),
     }
 }
 
@@ -198,9 +257,9 @@ pub async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, ReachErro
     })
 }
 
-fn unresolved_in_time(stopped: Stopped, host: &str, limit: Duration) -> ReachError {
-    let mut error = stopped.error(format!("find the address of {host}"), limit);
-    if stopped == Stopped::Late {
+fn unresolved_in_time(stopped: Stopped, host: &str) -> ReachError {
+    let mut error = stopped.error(format!("find the address of {host}"));
+    if let Stopped::Late(limit) = stopped {
         error.obstacle = Obstacle::Unresolved;
         error.cause = format!("the name servers did not answer in {limit}");
     }
@@ -223,7 +282,12 @@ mod tests {
 
     async fn obstacle(endpoint: Endpoint) -> Obstacle {
         let test = testing::scope();
-        let dialed = dial(&test.scope, &endpoint, Duration::from_secs(5)).await;
+        let dialed = dial(
+            &test.scope,
+            &endpoint,
+            test.scope.allow(Duration::from_secs(5)),
+        )
+        .await;
         dialed.err().unwrap().obstacle
     }
 
@@ -247,9 +311,9 @@ mod tests {
         let test = testing::scope();
         test.scope.cancel.end(EndReason::Cancelled);
         let pending = std::future::pending::<()>();
-        let never = crate::base::Deadline::NEVER;
-        let stopped = test.scope.within(never, pending).await.unwrap_err();
-        let error = stopped.error("wait", Duration::from_secs(1));
+        let allowance = test.scope.allow(Duration::from_secs(60));
+        let stopped = test.scope.within(allowance, pending).await.unwrap_err();
+        let error = stopped.error("wait");
         assert_eq!(error.obstacle, Obstacle::Ended(EndReason::Cancelled));
     }
 

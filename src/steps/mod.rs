@@ -4,6 +4,7 @@ mod exec;
 mod flow;
 mod http;
 mod latency;
+mod postgres;
 mod reach;
 mod service;
 
@@ -18,6 +19,7 @@ pub const ALL: &[&dyn AnyStep] = &[
     Looks::<flow::set::Set>::ENTRY,
     Looks::<flow::wait::Wait>::ENTRY,
     Looks::<http::check::Check>::ENTRY,
+    Looks::<postgres::ping::Ping>::ENTRY,
     Looks::<service::check::Check>::ENTRY,
 ];
 

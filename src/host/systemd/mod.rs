@@ -12,9 +12,10 @@ use std::path::Path;
 use zbus::connection::Builder;
 use zbus::{Connection, OwnedObjectPath, OwnedVariant};
 
+use super::net::Allowance;
 use super::reach::{Obstacle, ReachError};
 use super::{Observe, Scope};
-use crate::base::{Deadline, Duration};
+use crate::base::Duration;
 
 /// How long systemd has to answer everything that one step asks. It answers in milliseconds, but
 /// waits while it loads units from a disk that hangs.
@@ -83,7 +84,7 @@ pub struct Service {
 pub struct Systemd<'a> {
     scope: &'a Scope,
     connection: Connection,
-    deadline: Deadline,
+    allowance: Allowance,
 }
 
 type Properties = HashMap<String, OwnedVariant>;
@@ -120,14 +121,14 @@ impl Observe {
                 "check the service itself instead: `http.check`, `postgres.ping`, `exec.command`",
             ));
         }
-        let deadline = scope.clock().deadline_in(PATIENCE);
-        let bus = open(scope, deadline, Builder::system()).await;
+        let allowance = scope.allow(PATIENCE);
+        let bus = open(scope, allowance, Builder::system()).await;
         let bus_error = match bus {
             Ok(connection) => {
                 let systemd = Systemd {
                     scope,
                     connection,
-                    deadline,
+                    allowance,
                 };
                 match systemd.answers().await {
                     Ok(()) => return Ok(systemd),
@@ -139,11 +140,11 @@ impl Observe {
         if matches!(bus_error.obstacle, Obstacle::Ended(_)) {
             return Err(bus_error);
         }
-        match private::open(scope, deadline).await {
+        match private::open(scope, allowance).await {
             Ok(connection) => Ok(Systemd {
                 scope,
                 connection,
-                deadline,
+                allowance,
             }),
             Err(error) if matches!(error.obstacle, Obstacle::Ended(_)) => Err(error),
             Err(error) => Err(ReachError::new(
@@ -165,13 +166,13 @@ const ACTION: &str = "ask systemd";
 
 async fn open(
     scope: &Scope,
-    deadline: Deadline,
+    allowance: Allowance,
     builder: Builder<'_>,
 ) -> Result<Connection, ReachError> {
-    match scope.within(deadline, builder.build()).await {
+    match scope.within(allowance, builder.build()).await {
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(error)) => Err(said(ACTION, &error)),
-        Err(stopped) => Err(stopped.error(ACTION, PATIENCE)),
+        Err(stopped) => Err(stopped.error(ACTION)),
     }
 }
 
@@ -213,8 +214,8 @@ impl Systemd<'_> {
         let call = self
             .connection
             .call_method(Some(SERVICE), path, Some(interface), method, body);
-        let answer = self.scope.within(self.deadline, call).await;
-        answer.map_err(|stopped| stopped.error(action, PATIENCE))
+        let answer = self.scope.within(self.allowance, call).await;
+        answer.map_err(|stopped| stopped.error(action))
     }
 
     /// Whether there is a systemd on the bus at all.

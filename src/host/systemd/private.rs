@@ -14,10 +14,9 @@ use zbus::connection::socket::{BoxedSplit, ReadHalf, Split, WriteHalf};
 use zbus::export::async_trait::async_trait;
 
 use super::super::Scope;
-use super::super::net::{Endpoint, Stream, dial};
+use super::super::net::{Allowance, Endpoint, Stream, dial};
 use super::super::reach::ReachError;
-use super::{ACTION, PATIENCE, SERVICE, said};
-use crate::base::Deadline;
+use super::{ACTION, SERVICE, said};
 
 /// Where it is.
 pub(super) const PATH: &str = "/run/systemd/private";
@@ -32,9 +31,9 @@ const FIXED: usize = 16;
 const LONGEST_LINE: usize = 1024;
 
 /// Opens a conversation over systemd's own socket.
-pub(super) async fn open(scope: &Scope, deadline: Deadline) -> Result<Connection, ReachError> {
+pub(super) async fn open(scope: &Scope, allowance: Allowance) -> Result<Connection, ReachError> {
     let connect = async {
-        let mut stream = dial(scope, &Endpoint::Unix(PATH.into()), PATIENCE).await?;
+        let mut stream = dial(scope, &Endpoint::Unix(PATH.into()), allowance).await?;
         let guid = authenticate(&mut stream)
             .await
             .map_err(|error| ReachError::io(ACTION, &error))?;
@@ -47,9 +46,9 @@ pub(super) async fn open(scope: &Scope, deadline: Deadline) -> Result<Connection
         let builder = Builder::authenticated_socket(split, guid.as_str()).p2p();
         builder.build().await.map_err(|error| said(ACTION, &error))
     };
-    match scope.within(deadline, connect).await {
+    match scope.within(allowance, connect).await {
         Ok(connection) => connection,
-        Err(stopped) => Err(stopped.error(ACTION, PATIENCE)),
+        Err(stopped) => Err(stopped.error(ACTION)),
     }
 }
 

@@ -14,6 +14,8 @@ pub struct Certificate {
     pub names: Vec<String>,
     /// Who signed it.
     pub issuer: String,
+    /// Whether that is itself.
+    pub self_signed: bool,
     /// From when it holds.
     pub not_before: Timestamp,
     /// Until when it holds.
@@ -33,6 +35,7 @@ impl Certificate {
                 .filter_map(name_of)
                 .collect(),
             issuer: certificate.issuer().to_string(),
+            self_signed: certificate.issuer() == certificate.subject(),
             not_before: Timestamp::from_second(validity.not_before.timestamp()).ok()?,
             not_after: Timestamp::from_second(validity.not_after.timestamp()).ok()?,
         })
@@ -106,14 +109,18 @@ pub(super) fn explain(
         // BadSignature: somebody of the same name as one whom we trust.
         E::UnknownIssuer | E::BadSignature => (
             match certificate {
+                Some(certificate) if certificate.self_signed => format!(
+                    "its certificate is signed by itself ({}), and we do not trust that",
+                    certificate.issuer
+                ),
                 Some(certificate) => format!(
                     "its certificate is signed by {}, whom we do not trust",
                     certificate.issuer
                 ),
                 None => "its certificate is signed by somebody whom we do not trust".to_owned(),
             },
-            "name a file with the authority's certificate; or the server does not send the \
-             certificates between its own and the authority's",
+            "name a file with the authority's certificate, or with the server's own; if the authority \
+             is known here, the server does not send the certificates between its own and that one",
         ),
         E::Revoked => (
             "its certificate has been revoked".to_owned(),
@@ -134,6 +141,7 @@ mod tests {
         let certificate = Certificate {
             names: Vec::new(),
             issuer: String::new(),
+            self_signed: false,
             not_before: Timestamp::UNIX_EPOCH,
             not_after: Timestamp::from_second(10 * 86_400).unwrap(),
         };

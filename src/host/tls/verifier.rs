@@ -44,13 +44,24 @@ impl Verifier {
                 intermediates,
                 now,
                 self.algorithms.all,
-            )?;
+            )
+            .map_err(|error| no_authority(error, end_entity))?;
         }
         match self.verify {
             Verify::Full => verify_server_name(&parsed, server_name),
             Verify::Authority | Verify::Nothing => Ok(()),
         }
     }
+}
+
+/// Of a certificate that is its own authority webpki says that an authority is no server; what
+/// counts is that nobody whom we trust signed it.
+fn no_authority(error: Error, certificate: &CertificateDer<'_>) -> Error {
+    let is_other = matches!(error, Error::InvalidCertificate(CertificateError::Other(_)));
+    if is_other && Certificate::parse(certificate).is_some_and(|c| c.self_signed) {
+        return CertificateError::UnknownIssuer.into();
+    }
+    error
 }
 
 fn within_dates(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
