@@ -26,6 +26,8 @@ pub enum Obstacle {
     Garbled,
     /// It answers, and turns this login away.
     Denied,
+    /// It answers, and does not let this login ask for this.
+    Forbidden,
     /// It answers, and says that it cannot serve now: starting, loading, full.
     NotReady,
     /// It answers, and rejects what was asked.
@@ -89,6 +91,7 @@ impl From<ReachError> for HostError {
             Obstacle::Tls
             | Obstacle::Garbled
             | Obstacle::Denied
+            | Obstacle::Forbidden
             | Obstacle::Rejected
             | Obstacle::OurSide => HostErrorKind::Permanent,
             Obstacle::Ended(EndReason::Timeout) => HostErrorKind::TimedOut,

@@ -6,6 +6,7 @@ mod http;
 mod latency;
 mod postgres;
 mod reach;
+mod redis;
 mod service;
 
 use crate::step::{AnyStep, Generics, Looks, Registry};
@@ -20,6 +21,7 @@ pub const ALL: &[&dyn AnyStep] = &[
     Looks::<flow::wait::Wait>::ENTRY,
     Looks::<http::check::Check>::ENTRY,
     Looks::<postgres::ping::Ping>::ENTRY,
+    Looks::<redis::ping::Ping>::ENTRY,
     Looks::<service::check::Check>::ENTRY,
 ];
 

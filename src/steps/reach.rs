@@ -4,8 +4,8 @@
 //! meet as well, at this very moment; `unknown` is what kept only us from looking. So nobody
 //! listening, no answer in time, a certificate that nobody should trust, a server that is still
 //! starting, and a login that is turned away are all critical: whoever uses this connection has no
-//! server. A name that does not resolve, a network of ours that does not work and a file of ours
-//! that cannot be read say nothing about the server: unknown.
+//! server. A name that does not resolve, a network of ours that does not work, a file of ours that
+//! cannot be read and a question that this login may not ask say nothing about the server: unknown.
 
 use crate::event::{Finding, Level};
 use crate::host::HostError;
@@ -24,7 +24,9 @@ pub(super) fn level(obstacle: Obstacle) -> Option<Level> {
         | Obstacle::Denied
         | Obstacle::NotReady
         | Obstacle::Rejected => Some(Level::Critical),
-        Obstacle::Unresolved | Obstacle::OurNetwork | Obstacle::OurSide => Some(Level::Unknown),
+        Obstacle::Unresolved | Obstacle::OurNetwork | Obstacle::OurSide | Obstacle::Forbidden => {
+            Some(Level::Unknown)
+        }
         Obstacle::Ended(_) => None,
     }
 }
@@ -60,6 +62,7 @@ mod tests {
             Obstacle::Unresolved,
             Obstacle::OurNetwork,
             Obstacle::OurSide,
+            Obstacle::Forbidden,
         ] {
             assert_eq!(weigh(obstacle).unwrap(), Level::Unknown, "{obstacle:?}");
         }

@@ -208,7 +208,7 @@ impl Tls {
 }
 
 /// What an error of TLS means, for people.
-pub(super) fn handshake_cause(error: &rustls::Error) -> String {
+pub(in crate::host) fn handshake_cause(error: &rustls::Error) -> String {
     match error {
         rustls::Error::InvalidMessage(_) => "what it answers is not TLS".to_owned(),
         rustls::Error::AlertReceived(alert) => format!("it refused the handshake: {alert:?}"),

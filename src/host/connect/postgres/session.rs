@@ -222,7 +222,7 @@ impl PgObserve<'_> {
         };
         match self.scope.within(allowance, work).await {
             Ok(Ok(rows)) => Ok(rows),
-            Ok(Err(error)) => Err(explain(action(), &error, None)),
+            Ok(Err(error)) => Err(refused(action(), &error)),
             Err(stopped) => {
                 self.cancel().await;
                 Err(stopped.error(action()))
@@ -322,6 +322,19 @@ fn explain(action: String, error: &tokio_postgres::Error, tls: Option<&Tls>) -> 
             None => in_words(action, &source.to_string()),
         },
         None => ReachError::new(Obstacle::Garbled, action, error.to_string()),
+    }
+}
+
+/// What an error of a statement means: to lack a right here is not to be turned away.
+fn refused(action: String, error: &tokio_postgres::Error) -> ReachError {
+    let refused = explain(action, error, None);
+    if error.code() != Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
+        return refused;
+    }
+    ReachError {
+        obstacle: Obstacle::Forbidden,
+        help: Some("give the login the right to ask for it: `GRANT`".to_owned()),
+        ..refused
     }
 }
 
