@@ -131,6 +131,7 @@ struct Exchange<'a> {
 }
 
 impl<'a> Exchange<'a> {
+    #[expect(clippy::disallowed_methods, reason = "this is the door")]
     fn new(scope: &'a Scope, request: &'a HttpRequest, tls: &'a Tls) -> Result<Self, ReachError> {
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(rustls::ClientConfig::clone(tls.config()))

@@ -238,6 +238,7 @@ async fn dial_unix(
 ///
 /// # Errors
 /// When the name comes to none.
+#[expect(clippy::disallowed_methods, reason = "this is the door")]
 pub async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, ReachError> {
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, port)]);

@@ -122,59 +122,48 @@ impl Observe {
             ));
         }
         let allowance = scope.allow(PATIENCE);
-        let bus = open(scope, allowance, Builder::system()).await;
-        let bus_error = match bus {
-            Ok(connection) => {
-                let systemd = Systemd {
-                    scope,
-                    connection,
-                    allowance,
-                };
-                match systemd.answers().await {
-                    Ok(()) => return Ok(systemd),
-                    Err(error) => error,
-                }
-            }
+        let over = |connection| Systemd {
+            scope,
+            connection,
+            allowance,
+        };
+        // A bus that hangs must leave time for the other way.
+        let bus = match bus(scope, allowance.share(scope, 2)).await {
+            Ok(connection) => return Ok(over(connection)),
+            Err(error) if matches!(error.obstacle, Obstacle::Ended(_)) => return Err(error),
             Err(error) => error,
         };
-        if matches!(bus_error.obstacle, Obstacle::Ended(_)) {
-            return Err(bus_error);
-        }
         match private::open(scope, allowance).await {
-            Ok(connection) => Ok(Systemd {
-                scope,
-                connection,
-                allowance,
-            }),
+            Ok(connection) => Ok(over(connection)),
             Err(error) if matches!(error.obstacle, Obstacle::Ended(_)) => Err(error),
-            Err(error) => Err(ReachError::new(
-                Obstacle::OurSide,
-                ACTION,
-                format!(
-                    "the system bus: {}; {}: {}",
-                    bus_error.cause,
-                    private::PATH,
-                    error.cause
-                ),
-            )
-            .with_help("start the system bus (package `dbus`), or run as root")),
+            Err(error) => {
+                let (bus, path, own) = (bus.cause, private::PATH, error.cause);
+                let cause = format!("the system bus: {bus}; {path}: {own}");
+                Err(ReachError::new(Obstacle::OurSide, ACTION, cause)
+                    .with_help("start the system bus (package `dbus`), or run as root"))
+            }
         }
     }
+}
+
+/// The system bus, if there is a systemd on it.
+#[expect(clippy::disallowed_methods, reason = "this is the door")]
+async fn bus(scope: &Scope, allowance: Allowance) -> Result<Connection, ReachError> {
+    let build = Builder::system().build();
+    let connection = match scope.within(allowance, build).await {
+        Ok(built) => built.map_err(|error| said(ACTION, &error))?,
+        Err(stopped) => return Err(stopped.error(ACTION)),
+    };
+    let systemd = Systemd {
+        scope,
+        connection,
+        allowance,
+    };
+    systemd.answers().await?;
+    Ok(systemd.connection)
 }
 
 const ACTION: &str = "ask systemd";
-
-async fn open(
-    scope: &Scope,
-    allowance: Allowance,
-    builder: Builder<'_>,
-) -> Result<Connection, ReachError> {
-    match scope.within(allowance, builder.build()).await {
-        Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(error)) => Err(said(ACTION, &error)),
-        Err(stopped) => Err(stopped.error(ACTION)),
-    }
-}
 
 /// An error of D-Bus. Whatever it is, it says nothing about the units.
 fn said(action: &str, error: &zbus::Error) -> ReachError {
@@ -248,19 +237,11 @@ impl Systemd<'_> {
     /// When it does not answer, or not as it should.
     pub async fn unit(&self, name: &str) -> Result<Unit, ReachError> {
         let action = format!("ask systemd about {name}");
-        let answer = self
-            .call(&action, MANAGER_PATH, MANAGER, "LoadUnit", &(name,))
-            .await?;
-        let path: OwnedObjectPath = answer
-            .and_then(|message| message.body().deserialize())
-            .map_err(|error| said(&action, &error))?;
-        let unit = self.properties(&action, path.as_str(), UNIT).await?;
+        let path = object_path(name);
+        let unit = self.properties(&action, &path, UNIT).await?;
         let is_service = text(&unit, "Id").ends_with(".service");
         let service = if is_service {
-            Some(
-                self.properties(&action, path.as_str(), SERVICE_UNIT)
-                    .await?,
-            )
+            Some(self.properties(&action, &path, SERVICE_UNIT).await?)
         } else {
             None
         };
@@ -304,6 +285,20 @@ impl Systemd<'_> {
             Err(error) => Err(said(&action, &error)),
         }
     }
+}
+
+/// Where a unit is found on the bus; to ask there loads it. Other bytes than letters and digits are
+/// written in hex, and so is a digit at the beginning: sd_bus_path_encode(3).
+fn object_path(name: &str) -> String {
+    let mut path = format!("{MANAGER_PATH}/unit/");
+    for (at, byte) in name.bytes().enumerate() {
+        if byte.is_ascii_alphabetic() || (at > 0 && byte.is_ascii_digit()) {
+            path.push(char::from(byte));
+        } else {
+            path.push_str(&format!("_{byte:02x}"));
+        }
+    }
+    path
 }
 
 fn text(properties: &Properties, name: &str) -> String {
@@ -397,4 +392,17 @@ fn programs(service: &Properties) -> Vec<String> {
         _ => None,
     };
     commands.iter().filter_map(first).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::object_path;
+
+    #[test]
+    fn units_have_a_place_on_the_bus() {
+        let path = object_path("postgresql@15-main.service");
+        let expected = "/org/freedesktop/systemd1/unit/postgresql_4015_2dmain_2eservice";
+        assert_eq!(path, expected);
+        assert!(object_path("1a").ends_with("/_31a"));
+    }
 }

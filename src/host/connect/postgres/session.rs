@@ -125,6 +125,7 @@ impl<'a> Opening<'a, '_> {
         Ok(Some(tls))
     }
 
+    #[expect(clippy::disallowed_methods, reason = "this is the door")]
     async fn handshake(
         &self,
         host: &Host,

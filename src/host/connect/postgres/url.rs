@@ -123,7 +123,8 @@ impl Target {
 
     /// The database's name; the user's where the URL names none.
     pub fn database(&self) -> &str {
-        self.login.get_dbname().unwrap_or_else(|| self.user())
+        let named = self.login.get_dbname().or(self.login.get_user());
+        named.unwrap_or("the database of that user's name")
     }
 
     /// The user's name.
