@@ -14,15 +14,20 @@ pub mod doctor;
 pub mod error;
 pub mod files;
 pub mod glob;
+pub mod http;
 pub mod identity;
+pub mod net;
 pub mod process;
+pub mod reach;
 pub mod records;
 mod scope;
 pub mod signals;
 pub mod store;
 pub mod system;
+pub mod systemd;
 #[cfg(test)]
 pub mod testing;
+pub mod tls;
 
 use std::sync::Arc;
 

@@ -3,7 +3,13 @@
 mod exec;
 mod flow;
 mod host;
+mod http;
+mod latency;
 mod log;
+mod postgres;
+mod reach;
+mod redis;
+mod service;
 
 use crate::step::{AnyStep, Generics, Looks, Registry};
 
@@ -20,7 +26,11 @@ pub const ALL: &[&dyn AnyStep] = &[
     Looks::<host::load::Load>::ENTRY,
     Looks::<host::memory::Memory>::ENTRY,
     Looks::<host::processes::Processes>::ENTRY,
+    Looks::<http::check::Check>::ENTRY,
     Looks::<log::scan::Scan>::ENTRY,
+    Looks::<postgres::ping::Ping>::ENTRY,
+    Looks::<redis::ping::Ping>::ENTRY,
+    Looks::<service::check::Check>::ENTRY,
 ];
 
 /// The registry of all step types.

@@ -24,6 +24,16 @@ pub trait ConnectionKind: Send + Sync + 'static {
 
     /// What its declaration holds.
     type Config: DeserializeOwned + schemars::JsonSchema;
+
+    /// Whatever the types of the fields cannot say: a URL that is none. What it says must not
+    /// repeat a secret.
+    ///
+    /// # Errors
+    /// One sentence: what is wrong with it.
+    fn check(config: &Self::Config) -> Result<(), String> {
+        let _ = config;
+        Ok(())
+    }
 }
 
 /// Every kind of connection.
@@ -59,9 +69,8 @@ impl<K: ConnectionKind> AnyKind for Entry<K> {
     }
 
     fn check(&self, config: &Value) -> Result<(), String> {
-        serde_json::from_value::<K::Config>(config.clone())
-            .map(|_| ())
-            .map_err(|error| error.to_string())
+        let config = serde_json::from_value::<K::Config>(config.clone());
+        K::check(&config.map_err(|error| error.to_string())?)
     }
 }
 
@@ -167,7 +176,9 @@ impl Connections {
             let cause = format!("it is a {kind} connection, and this step needs {}", K::NAME);
             return Err(HostError::permanent(action(), cause));
         }
-        serde_json::from_value(value.clone())
-            .map_err(|error| HostError::permanent(action(), error.to_string()))
+        let config = serde_json::from_value(value.clone())
+            .map_err(|error| HostError::permanent(action(), error.to_string()))?;
+        K::check(&config).map_err(|cause| HostError::permanent(action(), cause))?;
+        Ok(config)
     }
 }

@@ -1,0 +1,3 @@
+//! `postgres.*`: PostgreSQL databases.
+
+pub(super) mod ping;

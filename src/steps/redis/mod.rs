@@ -1,0 +1,3 @@
+//! `redis.*`: Redis servers.
+
+pub(super) mod ping;

@@ -1,0 +1,4 @@
+//! `service.*`: units of this machine's systemd.
+
+pub(super) mod check;
+mod judge;
