@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use super::tally::{Tally, is_allowed, repeats_items, word};
+use super::tally::{Tally, is_allowed, is_told_by_items, repeats_items, word};
 use super::{amount, clean};
 use crate::event::{Level, RunState, RunStatus, StepState};
 
@@ -85,14 +85,11 @@ pub fn run(state: &RunState) -> String {
 /// One annotation a step: GitHub shows ten of a kind.
 fn annotate(out: &mut String, state: &RunState, step: &StepState) {
     // The items tell it.
-    if repeats_items(step) {
+    if is_told_by_items(state, step) {
         return;
     }
-    let mut told: Vec<_> = step
-        .findings
-        .iter()
-        .filter(|f| f.level > Level::Ok)
-        .collect();
+    let found = step.findings.iter().filter(|_| !repeats_items(step));
+    let mut told: Vec<_> = found.filter(|f| f.level > Level::Ok).collect();
     told.sort_by_key(|finding| std::cmp::Reverse(finding.level));
     let allowed = is_allowed(state, step);
     let worst = told.first().map(|finding| finding.level);

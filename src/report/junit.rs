@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestRerun, TestSuite};
 
-use super::tally::{is_allowed, word};
+use super::tally::{is_allowed, is_told_by_items, word};
 use super::{brief, clean};
-use crate::base::StepPath;
 use crate::event::{Finding, RunState, Section, Status, StepState};
 
 pub use quick_junit::SerializeError;
@@ -51,13 +50,7 @@ pub fn run(state: &RunState) -> Result<String, SerializeError> {
 /// The items of a step are its tests. It is one of its own where there are none, or where it went
 /// wrong and none of them did.
 fn is_test(state: &RunState, step: &StepState) -> bool {
-    let Some(items) = step.items else {
-        return true;
-    };
-    let mut items = (0..items).map(|index| StepPath::item(step.path.step.clone(), index));
-    items.len() == 0
-        || (step.status.is_bad()
-            && !items.any(|path| state.step(&path).is_some_and(|item| item.status.is_bad())))
+    !is_told_by_items(state, step)
 }
 
 fn case(state: &RunState, step: &StepState) -> TestCase {

@@ -165,6 +165,13 @@ impl Items {
         self.levels.add(&item.findings);
     }
 
+    /// Whether they say all that is to say of a step that ended as `status`: not where it went wrong
+    /// and none of them did.
+    pub(crate) fn speak_for(&self, status: Status) -> bool {
+        let any_bad = self.statuses.bad() + self.statuses.allowed() > 0;
+        self.statuses.total() > 0 && (any_bad || !status.is_bad())
+    }
+
     /// `9,998 items: 9,990 succeeded, 8 failed; 2 warning`.
     pub(crate) fn in_words(&self) -> String {
         let mut text = amount::plural(self.statuses.total(), "item");
@@ -226,6 +233,11 @@ impl Tally {
             Section::Finally => &mut self.finally,
         }
     }
+}
+
+/// Whether what is to say of a `foreach` step is said of its items.
+pub(crate) fn is_told_by_items(state: &RunState, step: &StepState) -> bool {
+    repeats_items(step) && Tally::items(state, step).speak_for(step.status)
 }
 
 /// Whether a step's findings are those of its items, said once more.

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use self::table::{Align, Table};
 use self::text::{cell, code, inline};
-use super::tally::{Tally, is_allowed, repeats_items, word};
+use super::tally::{Tally, is_allowed, is_told_by_items, repeats_items, word};
 use super::{amount, brief};
 use crate::event::{Finding, Level, RunState, RunStatus, Section, Status, StepState};
 
@@ -145,7 +145,7 @@ fn wrong(out: &mut String, state: &RunState) {
     let mut table = Table::new(&["Step", "Status", "What went wrong", "What to do"]);
     let mut more = 0;
     for step in state.steps.values() {
-        if !step.status.is_bad() || repeats_items(step) {
+        if !step.status.is_bad() || is_told_by_items(state, step) {
             continue;
         }
         if table.rows() >= MAX_FINDINGS {

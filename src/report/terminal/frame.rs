@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 
+use super::history::mark;
 use super::look::{Ink, Look, Mark};
 use super::step;
 use super::view::StepView;
@@ -162,14 +163,15 @@ fn verdict(out: &mut String, look: &Look, end: &End) {
     let tally = end.tally;
     let worse = tally.levels.worse();
     let allowed = tally.main.allowed() + tally.finally.allowed();
-    let (symbol, ink, words) = match end.status {
-        RunStatus::Running => (look.symbol("▸", ">"), Ink::Help, "is running".to_owned()),
-        RunStatus::Succeeded if tally.finally.bad() > 0 => (
-            look.symbol("✗", "x"),
-            Ink::Bad,
-            "succeeded, but a finally step did not".to_owned(),
-        ),
+    let (mut symbol, mut ink, word) = mark(look, end.status);
+    let words = match end.status {
+        RunStatus::Running => "is running".to_owned(),
+        RunStatus::Succeeded if tally.finally.bad() > 0 => {
+            (symbol, ink) = (look.symbol("✗", "x"), Ink::Bad);
+            "succeeded, but a finally step did not".to_owned()
+        }
         RunStatus::Succeeded if worse > 0 || allowed > 0 => {
+            (symbol, ink) = ("!", Ink::Warn);
             let mut with = Vec::new();
             if worse > 0 {
                 with.push(format!(
@@ -180,35 +182,17 @@ fn verdict(out: &mut String, look: &Look, end: &End) {
             if allowed > 0 {
                 with.push(amount::plural(allowed, "allowed failure"));
             }
-            (
-                "!",
-                Ink::Warn,
-                format!("succeeded with {}", with.join(" and ")),
-            )
+            format!("succeeded with {}", with.join(" and "))
         }
-        RunStatus::Succeeded => (look.symbol("✓", "+"), Ink::Good, "succeeded".to_owned()),
-        RunStatus::Failed => (look.symbol("✗", "x"), Ink::Bad, "failed".to_owned()),
-        RunStatus::TimedOut => (look.symbol("✗", "x"), Ink::Bad, "timed out".to_owned()),
+        RunStatus::Succeeded | RunStatus::Failed | RunStatus::TimedOut => word.to_owned(),
         RunStatus::Cancelled => {
             let by = end
                 .cancelled_by
-                .map_or_else(String::new, |by| format!(" by {by}"));
-            (
-                look.symbol("⊘", "x"),
-                Ink::Warn,
-                format!("was cancelled{}", clean::line(&by)),
-            )
+                .map(|by| format!(" by {}", clean::line(by)));
+            format!("was cancelled{}", by.unwrap_or_default())
         }
-        RunStatus::Unknown => (
-            "?",
-            Ink::Unknown,
-            "has an outcome that nobody knows".to_owned(),
-        ),
-        RunStatus::Interrupted => (
-            "?",
-            Ink::Unknown,
-            "was interrupted: its engine is gone".to_owned(),
-        ),
+        RunStatus::Unknown => "has an outcome that nobody knows".to_owned(),
+        RunStatus::Interrupted => "was interrupted: its engine is gone".to_owned(),
     };
     let mut tail = String::new();
     if let Some(took) = end.duration_ms {

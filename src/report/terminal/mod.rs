@@ -6,6 +6,7 @@
 mod board;
 mod frame;
 mod group;
+mod history;
 mod live;
 mod look;
 mod old;
@@ -17,6 +18,7 @@ mod tests;
 mod view;
 mod wrap;
 
+pub use history::history;
 pub(crate) use look::Ink;
 pub use look::Look;
 pub use old::render;

@@ -124,7 +124,7 @@ impl Steps<'_> {
         } else if self.group.admits(all) {
             step::write(out, self.look, self.item_columns, &view, all);
         }
-        if problem && view.items.is_none() {
+        if problem && !view.is_told_by_items() {
             if self.problems.len() < MAX_PROBLEMS {
                 self.problems.push(Problem::of(self.look, &view));
             } else {

@@ -20,10 +20,13 @@ use crate::event::{
     Event, Happening, RunEnd, RunStart, RunState, Section, Sink, StepAttempt, StepResult, Transient,
 };
 use crate::report::pen::{Pen, Plain};
-use crate::report::tally::Tally;
+use crate::report::tally::{Tally, repeats_items};
 use crate::report::{amount, clean};
 
 /// Tells a run to people while it goes on.
+///
+/// Nothing here waits for whoever reads; dropping it does, until all is written or nobody reads any
+/// more.
 pub struct Terminal {
     look: Look,
     verbosity: Verbosity,
@@ -38,6 +41,8 @@ pub struct Terminal {
     more_problems: usize,
     /// Lines since the first problem, to know whether it has scrolled away.
     lines: usize,
+    /// There are problems of an earlier process, which this one has not told.
+    unseen: bool,
     /// Whether it has been said that `finally` steps follow.
     in_finally: bool,
     output: Output,
@@ -74,6 +79,7 @@ impl Terminal {
             problems: Vec::new(),
             more_problems: 0,
             lines: 0,
+            unseen: false,
             in_finally: false,
             output: Output::default(),
             cancelled_by: None,
@@ -99,9 +105,12 @@ impl Terminal {
             params: &state.params,
             steps: self.steps.len(),
         });
-        for step in state.whole_steps().filter(|step| step.status.is_over()) {
-            let statuses = self.tally.section(step.section);
-            statuses.add(step.status, step.allowed, step.changed);
+        for step in state.steps.values().filter(|step| step.status.is_over()) {
+            let items = repeats_items(step).then(|| Tally::items(state, step));
+            self.count(&StepView::of(step, items.as_ref()), step.section);
+        }
+        if !self.problems.is_empty() {
+            self.unseen = true;
         }
         if self.verbosity > Verbosity::Quiet {
             let line = format!("resumed: {} done before", amount::plural(before, "step"));
@@ -159,18 +168,18 @@ impl Terminal {
         let Some(known) = self.steps.get_mut(&path.step) else {
             return;
         };
+        let (ty, section) = (known.ty.clone(), known.section);
         let name = known.take_name(path);
         let item = known.take_item(path);
-        let group = match path.item {
-            None => known.items.take(),
-            Some(_) => {
-                known.group().count(result);
-                None
-            }
-        };
+        let mut group = None;
+        if path.item.is_some() {
+            known.group().count(result);
+        } else {
+            group = known.items.take();
+        }
         let view = StepView {
             path,
-            ty: &known.ty,
+            ty: &ty,
             name: name.as_deref(),
             item: &item,
             status: result.status,
@@ -188,45 +197,58 @@ impl Terminal {
         };
         self.output
             .end(&mut self.text, &self.look, self.columns, path);
-        if path.item.is_none() {
-            let statuses = self.tally.section(known.section);
-            statuses.add(result.status, result.allowed, result.changed);
-            if let Some(board) = &self.board {
-                board.count(result.status.is_bad() && !result.allowed);
-            }
-        }
-        if view.items.is_none() {
-            self.tally.levels.add(&result.findings);
-        }
-        let all = self.verbosity == Verbosity::Verbose;
-        let problem = view.is_problem();
-        let item = path.item.is_some();
-        let mut wanted = all || problem || (self.verbosity == Verbosity::Normal && !item);
-        let mut columns = self.columns;
-        if wanted && item {
-            let group = known.items.get_or_insert_default();
-            columns = Columns::of_items(&self.look, path.step.as_str(), group.len());
-            group.head(&mut self.text, &self.look, self.columns, &path.step);
-            wanted = group.admits(all);
-        }
-        if wanted {
-            if known.section == Section::Finally && !self.in_finally {
-                self.in_finally = true;
-                frame::finally(&mut self.text, &self.look);
-            }
-            step::write(&mut self.text, &self.look, columns, &view, all);
-        }
+        self.count(&view, section);
+        self.tell(&view, section);
         if let Some(group) = &group {
             group.close(&mut self.text, &self.look);
         }
-        // The step of a problem item is told by its items.
-        if problem && view.items.is_none() {
+    }
+
+    /// Takes what ended into the summary.
+    fn count(&mut self, view: &StepView, section: Section) {
+        if view.path.item.is_none() {
+            let statuses = self.tally.section(section);
+            statuses.add(view.status, view.allowed, view.changed);
+            if let Some(board) = &self.board {
+                board.count(view.status.is_bad() && !view.allowed);
+            }
+        }
+        if view.items.is_none() {
+            self.tally.levels.add(view.findings);
+        }
+        if view.is_problem() && !view.is_told_by_items() {
             if self.problems.len() < MAX_PROBLEMS {
-                self.problems.push(Problem::of(&self.look, &view));
+                self.problems.push(Problem::of(&self.look, view));
             } else {
                 self.more_problems += 1;
             }
         }
+    }
+
+    /// Writes the lines of what ended, where they are wanted.
+    fn tell(&mut self, view: &StepView, section: Section) {
+        let all = self.verbosity == Verbosity::Verbose;
+        let item = view.path.item.is_some();
+        let normal = self.verbosity == Verbosity::Normal && !item;
+        if !(all || normal || view.is_problem()) {
+            return;
+        }
+        let mut columns = self.columns;
+        if let Some(known) = self.steps.get_mut(&view.path.step).filter(|_| item) {
+            let step = &view.path.step;
+            columns = Columns::of_items(&self.look, step.as_str(), known.group().len());
+            known
+                .group()
+                .head(&mut self.text, &self.look, self.columns, step);
+            if !known.group().admits(all) {
+                return;
+            }
+        }
+        if section == Section::Finally && !self.in_finally {
+            self.in_finally = true;
+            frame::finally(&mut self.text, &self.look);
+        }
+        step::write(&mut self.text, &self.look, columns, view, all);
     }
 
     fn attempt(&mut self, happening: &Happening, attempt: &StepAttempt) {
@@ -291,12 +313,11 @@ impl Terminal {
                 tally: &self.tally,
                 problems: &self.problems,
                 more_problems: self.more_problems,
-                repeat: self.lines > height,
+                repeat: self.unseen || self.lines > height,
                 quiet: self.verbosity == Verbosity::Quiet,
             },
         );
         self.flush();
-        self.pen.settle();
     }
 
     fn flush(&mut self) {

@@ -3,13 +3,23 @@
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
-use super::{Look, Terminal, Verbosity, render};
-use crate::event::{Happening, Sink, Stream, Transient};
-use crate::report::script;
+use serde_json::json;
+
+use super::{Look, Terminal, Verbosity, history, render};
+use crate::base::{Format, RunId};
+use crate::event::{Happening, RunStatus, Sink, Status, StepResult, Stream, Transient};
+use crate::report::json::HistoryRow;
+use crate::report::script::{self, Script, ended, planned};
 
 /// A file that the test reads afterwards.
 #[derive(Clone, Default)]
 struct Paper(Arc<Mutex<Vec<u8>>>);
+
+impl Paper {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
 
 impl Write for Paper {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -27,8 +37,7 @@ fn told(happenings: &[Happening], look: Look, verbosity: Verbosity) -> String {
     let mut terminal = Terminal::plain(paper.clone(), look, verbosity);
     script::tell(&mut terminal, happenings);
     drop(terminal);
-    let bytes = paper.0.lock().unwrap().clone();
-    String::from_utf8(bytes).unwrap()
+    paper.text()
 }
 
 fn wide(columns: usize) -> Look {
@@ -145,8 +154,92 @@ fn output_is_told_as_it_comes() {
         }
     }
     drop(terminal);
-    let bytes = paper.0.lock().unwrap().clone();
-    insta::assert_snapshot!(String::from_utf8(bytes).unwrap());
+    insta::assert_snapshot!(paper.text());
+}
+
+/// A `foreach` that went wrong although none of its items did tells it itself.
+#[test]
+fn a_foreach_that_timed_out() {
+    let mut script = Script::new(
+        "sweep",
+        json!({}),
+        vec![planned("clean", "file.delete", "")],
+    );
+    script.expand("clean", vec![json!("/a"), json!("/b")]);
+    script.step("clean[0]", ended(Status::Succeeded, 5));
+    script.skip("clean[1]", "the step's time is over");
+    script.end(
+        "clean",
+        1,
+        StepResult {
+            error: Some("it was not over after 1s".to_owned()),
+            ..ended(Status::TimedOut, 1000)
+        },
+    );
+    let happenings = script.finish(RunStatus::Failed, 1);
+    insta::assert_snapshot!(told(&happenings, Look::PLAIN, Verbosity::Normal));
+    let state = script::fold(&happenings);
+    let wrong = "it was not over after 1s";
+    assert!(render(&state, &Look::PLAIN, Verbosity::Quiet).contains(wrong));
+    for format in [Format::Junit, Format::Github, Format::Markdown] {
+        let text = crate::report::render(&state, format).unwrap();
+        assert!(text.contains(wrong), "{format}: {text}");
+    }
+}
+
+/// The second process of a run that the first left in the middle of a `foreach`.
+#[test]
+fn a_run_that_is_taken_up_again() {
+    let happenings = script::daily_check();
+    let item = script::path("indexes[2]");
+    let middle = happenings
+        .iter()
+        .position(|h| h.path.as_ref() == Some(&item));
+    let (before, after) = happenings.split_at(middle.unwrap());
+    let paper = Paper::default();
+    let mut terminal = Terminal::plain(paper.clone(), Look::PLAIN, Verbosity::Normal);
+    terminal.resume(&script::fold(before));
+    script::tell(&mut terminal, after);
+    drop(terminal);
+    insta::assert_snapshot!(paper.text());
+}
+
+#[test]
+fn a_question_comes_after_what_was_said() {
+    let paper = Paper::default();
+    let mut terminal = Terminal::plain(paper.clone(), Look::PLAIN, Verbosity::Normal);
+    script::tell(&mut terminal, &script::quiet_night()[..3]);
+    let before = terminal.aside(|| paper.text());
+    assert!(before.contains("✓ bloat"), "{before}");
+}
+
+#[test]
+fn a_list_of_runs() {
+    let row = |id: &str, playbook: &str, status, took: i64, code| {
+        let started_at: jiff::Timestamp = "2026-11-24T03:30:49Z".parse().unwrap();
+        HistoryRow {
+            id: RunId::parse(id).unwrap(),
+            playbook: playbook.to_owned(),
+            status,
+            started_at,
+            ended_at: (took > 0).then(|| started_at + jiff::SignedDuration::from_secs(took)),
+            exit_code: (took > 0).then_some(code),
+        }
+    };
+    let rows = [
+        row("0mhz3k2q9abc1234", "daily-check", RunStatus::Running, 0, 0),
+        row("0mhz3k2q8abc1234", "每日巡检", RunStatus::Succeeded, 12, 0),
+        row(
+            "0mhz3k2q7abc1234",
+            &"long-".repeat(10),
+            RunStatus::TimedOut,
+            7200,
+            124,
+        ),
+        row("0mhz3k2q6abc1234", "restore", RunStatus::Interrupted, 0, 0),
+    ];
+    insta::assert_snapshot!(history(&rows, &Look::PLAIN));
+    assert_eq!(history(&[], &Look::PLAIN), "no runs\n");
 }
 
 /// For eyes: `cargo test --lib look_at_a_live_run -- --ignored --nocapture`, on a terminal.

@@ -79,6 +79,11 @@ impl<'a> StepView<'a> {
         self.status.is_bad() || self.worst().is_some_and(|level| level > Level::Ok)
     }
 
+    /// Whether what is to say of a `foreach` step is said of its items.
+    pub(crate) fn is_told_by_items(&self) -> bool {
+        self.items.is_some_and(|items| items.speak_for(self.status))
+    }
+
     /// Its findings that are told below it, worst first: those worse than ok, or all. Those of a
     /// `foreach` step are told with its items.
     pub(crate) fn told(&self, all: bool) -> Vec<&'a Finding> {
@@ -137,10 +142,12 @@ impl<'a> StepView<'a> {
     /// What came out, or went wrong, in one line.
     pub(crate) fn result(&self, all: bool) -> String {
         let went_wrong = self.error.or(self.reason);
-        if let Some(items) = self.items
-            && (items.statuses.total() > 0 || went_wrong.is_none())
-        {
-            return items.in_words();
+        let first = went_wrong.and_then(|text| text.lines().next());
+        if let Some(items) = self.items {
+            return match first.filter(|_| !self.is_told_by_items()) {
+                Some(first) => format!("{}; {}", clean::line(first), items.in_words()),
+                None => items.in_words(),
+            };
         }
         match self.status {
             Status::Succeeded => {
@@ -157,9 +164,7 @@ impl<'a> StepView<'a> {
                 }
             }
             Status::Pending => String::new(),
-            _ => went_wrong
-                .and_then(|text| text.lines().next())
-                .map_or_else(|| self.found(all), |first| clean::line(first).into_owned()),
+            _ => first.map_or_else(|| self.found(all), |first| clean::line(first).into_owned()),
         }
     }
 
