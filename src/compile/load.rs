@@ -44,7 +44,7 @@ pub fn load(path: &Path, registry: &Registry, sources: &mut Sources) -> Loaded {
                 let text = read(&project_path, sources, &mut diagnostics)?;
                 info.project = Some(project_path);
                 info.project_sha256 = Some(text.sha256.clone());
-                Some(decode_project(&text, &sources, registry, &mut diagnostics)?)
+                Some(decode_project(&text, sources, registry, &mut diagnostics)?)
             }
             None => None,
         };

@@ -79,9 +79,10 @@ fn every_code_that_a_playbook_can_have_is_shown_by_one() {
         told.push_str(&std::fs::read_to_string(path.with_extension("out")).unwrap_or_default());
     }
     // What a playbook alone cannot show: parameters and secrets that are given, files, and what is
-    // refused when it runs.
+    // refused when it runs. RB504 takes a typed step that changes something; the first ones come with
+    // database maintenance.
     let elsewhere = [
-        "RB104", "RB106", "RB210", "RB601", "RB603", "RB605", "RB801", "RB802", "RB803",
+        "RB104", "RB106", "RB210", "RB504", "RB601", "RB603", "RB605", "RB801", "RB802", "RB803",
     ];
     let missing: Vec<&str> = runbook::diag::codes::ALL
         .iter()
