@@ -4,9 +4,10 @@ use super::args::HistoryArgs;
 use super::exit;
 use super::output::Output;
 use crate::audit::{HistoryEntry, history};
-use crate::base::{Duration, Format};
+use crate::base::Format;
 use crate::host::StateDir;
 use crate::report::json::{self, HistoryRow};
+use crate::report::terminal::{self, Look};
 
 pub(super) fn run(out: &mut Output, args: HistoryArgs) -> u8 {
     let state = match StateDir::locate() {
@@ -35,25 +36,21 @@ pub(super) fn run(out: &mut Output, args: HistoryArgs) -> u8 {
     for problem in &found.problems {
         out.error(problem, Some("`runbook audit verify` says more"));
     }
+    let rows: Vec<HistoryRow> = runs.iter().map(row).collect();
     match args.format {
-        Format::Json => {
-            let rows: Vec<HistoryRow> = runs
-                .iter()
-                .map(|run| HistoryRow {
-                    id: run.run.clone(),
-                    playbook: run.playbook.clone(),
-                    status: run.status,
-                    started_at: run.started_at,
-                    ended_at: run.ended_at,
-                    exit_code: run.exit_code,
-                })
-                .collect();
-            out.data(json::history(&rows));
-        }
+        Format::Json => out.data(json::history(&rows)),
         _ if runs.is_empty() => {
             out.note_line(&format!("no run yet in {}", state.path().display()));
         }
-        _ => print(out, &runs),
+        _ => {
+            let look = Look::detect(&std::io::stdout(), out.color);
+            out.data(terminal::history(&rows, &look));
+        }
+    }
+    for run in &runs {
+        if let Some(problem) = &run.problem {
+            out.warn(&format!("run {}: {problem}", run.run));
+        }
     }
     if found.problems.is_empty() {
         exit::DONE
@@ -62,45 +59,13 @@ pub(super) fn run(out: &mut Output, args: HistoryArgs) -> u8 {
     }
 }
 
-fn print(out: &mut Output, runs: &[HistoryEntry]) {
-    let width = runs
-        .iter()
-        .map(|run| run.playbook.chars().count())
-        .max()
-        .unwrap_or(0);
-    let zone = jiff::tz::TimeZone::system();
-    let mut text = String::new();
-    for run in runs {
-        let started = run
-            .started_at
-            .to_zoned(zone.clone())
-            .strftime("%Y-%m-%d %H:%M:%S");
-        let took = run
-            .duration_ms
-            .map(|ms| short(Duration::from_millis(ms)))
-            .unwrap_or_default();
-        let code = run
-            .exit_code
-            .map(|code| format!("exit {code}"))
-            .unwrap_or_default();
-        let line = format!(
-            "{}  {started}  {:width$}  {:11}  {took:>8}  {code:8}  {}",
-            run.run, run.playbook, run.status, run.user
-        );
-        text.push_str(line.trim_end());
-        text.push('\n');
-        if let Some(problem) = &run.problem {
-            text.push_str(&format!("  {problem}\n"));
-        }
-    }
-    out.data(text);
-}
-
-/// A duration as a person reads it: milliseconds matter in short ones alone.
-fn short(duration: Duration) -> String {
-    match duration.as_millis() {
-        ms @ 0..1000 => format!("{ms}ms"),
-        ms @ 1000..60_000 => format!("{:.1}s", ms as f64 / 1000.0),
-        ms => Duration::from_secs(ms / 1000).to_string(),
+fn row(run: &HistoryEntry) -> HistoryRow {
+    HistoryRow {
+        id: run.run.clone(),
+        playbook: run.playbook.clone(),
+        status: run.status,
+        started_at: run.started_at,
+        ended_at: run.ended_at,
+        exit_code: run.exit_code,
     }
 }
