@@ -130,6 +130,15 @@ impl World {
             .unwrap_or_else(std::sync::PoisonError::into_inner) = from_json(run.into());
     }
 
+    /// Whether `run.<name>` has a value: in a dry-run, little has.
+    fn has_run(&self, name: &str) -> bool {
+        let run = self
+            .run
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        run.get_attr(name).is_ok_and(|value| !value.is_undefined())
+    }
+
     /// The step at place `at` is over.
     pub fn set_step(&self, at: usize, step: StepValue) {
         self.set(at, Known::Value(step.into_value()));
@@ -339,6 +348,16 @@ impl RootSource for Local<'_> {
                 return Some(Unknown {
                     ty: Type::Secret,
                     why,
+                });
+            }
+            ("run", Some(name)) if !self.world.has_run(name) => {
+                let why = match name {
+                    "status" => "known once the main steps are over",
+                    _ => "known once the run has begun",
+                };
+                return Some(Unknown {
+                    ty: Type::String,
+                    why: why.into(),
                 });
             }
             ("vars", Some(name)) => self.world.unknown_vars.get(name)?.clone(),
