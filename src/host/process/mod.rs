@@ -25,6 +25,7 @@ pub use group::{become_subreaper, reap_strays};
 
 use self::capture::Reader;
 use self::group::Group;
+use self::outputs::OutputFile;
 use super::scope::Scope;
 use super::{HostError, HostErrorKind};
 use crate::base::{Duration, EndReason, Ending};
@@ -142,11 +143,9 @@ impl<'a> Processes<'a> {
         stdin: Option<Vec<u8>>,
         record: Record,
     ) -> Result<Ended, HostError> {
-        let output_file = self
-            .scope
-            .shared
-            .folder
-            .output_file(&self.scope.path, self.scope.attempt);
+        let folder = &self.scope.shared.folder;
+        let output_file = folder.output_file(&self.scope.path, self.scope.attempt);
+        let output_file = OutputFile::at(output_file);
         let (out_read, out_write) = pipe()?;
         let (err_read, err_write) = pipe()?;
         let mut group = Group::new();
@@ -181,7 +180,7 @@ impl<'a> Processes<'a> {
                 next_stdin.take(),
                 stdout,
                 stderr,
-                &output_file,
+                output_file.path(),
             )?;
             next_stdin = following;
         }
@@ -198,7 +197,7 @@ impl<'a> Processes<'a> {
         if let Some(reason) = told {
             return Err(ended_early(stages.first(), reason));
         }
-        let values = outputs::read(&output_file)?;
+        let values = output_file.read()?;
         Ok(Ended {
             stages,
             stdout,

@@ -2,7 +2,8 @@
 //!
 //! Lines of `key=value` (every value a text), or one JSON object (values of any type).
 
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
@@ -12,14 +13,37 @@ use crate::host::{HostError, HostErrorKind};
 /// The largest file that is read, in bytes.
 const LIMIT: u64 = 1 << 20;
 
-/// The outputs in the file at `path`; none where there is no file.
-pub(super) fn read(path: &Path) -> Result<Map<String, Value>, HostError> {
-    if !path.exists() {
-        return Ok(Map::new());
+/// The file of one attempt. It goes when the attempt is over, whatever came of it: what is in it is
+/// as the process wrote it, secrets included; what is kept of it is in the record, redacted.
+#[derive(Debug)]
+pub(super) struct OutputFile(PathBuf);
+
+impl OutputFile {
+    pub(super) fn at(path: PathBuf) -> Self {
+        Self(path)
     }
-    let bytes = read_limited(path, LIMIT)?;
-    let text = String::from_utf8(bytes).map_err(|_| wrong("it is not UTF-8"))?;
-    parse(&text).map_err(wrong)
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The outputs in it; none where the process made no such file.
+    pub(super) fn read(&self) -> Result<Map<String, Value>, HostError> {
+        if std::fs::symlink_metadata(&self.0).is_err_and(|e| e.kind() == ErrorKind::NotFound) {
+            return Ok(Map::new());
+        }
+        let bytes = read_limited(&self.0, LIMIT)?;
+        let text = String::from_utf8(bytes).map_err(|_| wrong("it is not UTF-8"))?;
+        parse(&text).map_err(wrong)
+    }
+}
+
+impl Drop for OutputFile {
+    #[expect(clippy::disallowed_methods, reason = "it is our own")]
+    fn drop(&mut self) {
+        // Where there is none, there is nothing to remove.
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 fn wrong(cause: impl Into<String>) -> HostError {
