@@ -16,6 +16,7 @@
 )]
 
 mod check;
+mod dry;
 mod fixtures;
 mod registry;
 mod rooms;

@@ -120,16 +120,22 @@ fn text(dry: &DryRun, verbose: bool) -> String {
             }
         }
     }
-    let count = |class: EffectClass| dry.steps.iter().filter(|step| step.effect == class).count();
+    let whole = || dry.steps.iter().filter(|step| step.path.item.is_none());
+    let count = |class: EffectClass| whole().filter(|step| step.effect == class).count();
     let _ = writeln!(
         text,
-        "\n{} steps: {} look, {} change, {} destroy",
-        dry.steps.len(),
+        "\n{}: {} look, {} change, {} destroy",
+        counted(whole().count(), "step"),
         count(EffectClass::Read),
         count(EffectClass::Change),
         count(EffectClass::Destroy)
     );
     text
+}
+
+fn counted(number: usize, noun: &str) -> String {
+    let s = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{s}")
 }
 
 fn markdown(dry: &DryRun) -> String {
