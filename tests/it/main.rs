@@ -16,6 +16,8 @@
 )]
 
 mod check;
+mod crash;
+mod daily;
 mod dry;
 mod fixtures;
 mod registry;
