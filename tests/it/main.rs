@@ -16,6 +16,7 @@
 )]
 
 mod check;
+mod checks;
 mod crash;
 mod daily;
 mod dry;
