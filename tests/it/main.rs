@@ -17,7 +17,9 @@
 
 mod check;
 mod fixtures;
+mod input;
 mod registry;
 mod rooms;
 mod scheduler;
 mod support;
+mod verbs;
