@@ -385,6 +385,44 @@ fn a_state_folder_that_cannot_be_one() {
     assert_eq!(ran.read("taken"), "a file");
 }
 
+#[test]
+fn a_record_that_cannot_be_read() {
+    for args in [
+        &["history"][..],
+        &["status"],
+        &["logs", "last"],
+        &["audit", "show"],
+        &["audit", "verify", "last"],
+    ] {
+        let program = Runbook::new().file("taken", "a file").args(args);
+        let state = program.folder().join("taken");
+        let ran = program.state(&state).run();
+        assert_eq!(
+            ran.expect_code(5).stderr,
+            format!(
+                "error: could not read {}/ledger.jsonl: not a directory\n",
+                state.display()
+            ),
+            "{args:?}\n{ran}"
+        );
+        assert_eq!(ran.stdout, "", "{args:?}\n{ran}");
+    }
+}
+
+#[test]
+fn names_of_files_that_are_not_utf_8() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let name = std::ffi::OsStr::from_bytes(b"caf\xe9.yaml");
+    let folder = || Runbook::new().file(name, marking(""));
+    let listed = folder().arg("list").run();
+    assert!(listed.expect_code(0).stdout.ends_with("  t\n"), "{listed}");
+    let valid = folder().arg("validate").run();
+    assert_eq!(valid.expect_code(0).stdout, "1 playbook is valid\n");
+    let ran = folder().arg("run").arg(name).run();
+    ran.expect_code(0);
+    assert!(ran.folder().join("marker").exists(), "{ran}");
+}
+
 /// As a user who may read the playbook and may not write here.
 #[test]
 fn a_state_folder_without_rights() {
