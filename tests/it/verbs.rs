@@ -246,7 +246,10 @@ fn a_run_is_told_afterwards() {
         "second\n"
     );
     assert_eq!(verb(&["logs", prefix]).expect_code(0).stdout, "first\n");
-    for (word, told) in [(&id(0)[..shared], ""), ("zzzz", "zzzz")] {
+    for (word, told) in [
+        (&id(0)[..shared], "may mean 2 runs"),
+        ("zzzz", "no run is called `zzzz`"),
+    ] {
         let ran = verb(&["status", word]);
         assert!(ran.expect_code(2).stderr.contains(told), "{ran}");
         assert!(
