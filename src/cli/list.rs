@@ -124,10 +124,10 @@ fn walk(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), Str
     })?;
     for entry in entries {
         let entry = entry.map_err(|e| format!("could not list {}: {e}", folder.display()))?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
+        let file_name = entry.file_name();
+        let name = file_name.to_string_lossy();
         let path = if folder == Path::new(".") {
-            PathBuf::from(&*name)
+            PathBuf::from(&file_name)
         } else {
             entry.path()
         };

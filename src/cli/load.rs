@@ -70,7 +70,7 @@ pub(super) fn params(
         Ok(values) => Some(values),
         Err(errors) => {
             for error in errors {
-                out.error(&error.to_string(), None);
+                out.coded_error(error.code(), &error.to_string(), None);
             }
             None
         }
@@ -82,10 +82,11 @@ const LARGEST: u64 = 16 << 20;
 
 fn params_file(path: &Path) -> Result<Map<String, Value>, String> {
     let bytes = files::read_limited(path, LARGEST).map_err(|error| error.to_string())?;
-    // JSON is YAML too.
-    let value: Value = serde_yaml::from_slice(&bytes)
-        .map_err(|error| format!("{} is neither YAML nor JSON: {error}", path.display()))?;
-    match value {
+    // JSON is YAML too. YAML's own values refuse a key that stands twice; JSON's would take the last.
+    let read = serde_yaml::from_slice::<serde_yaml::Value>(&bytes)
+        .map_err(|error| error.to_string())
+        .and_then(|value| serde_json::to_value(value).map_err(|error| error.to_string()));
+    match read.map_err(|error| format!("{} is neither YAML nor JSON: {error}", path.display()))? {
         Value::Object(map) => Ok(map),
         _ => Err(format!("{} is not a mapping of parameters", path.display())),
     }

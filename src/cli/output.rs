@@ -3,13 +3,14 @@
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anstream::ColorChoice;
 use anstyle::{AnsiColor, Style};
 
 use super::args::{Color, Global};
 use super::exit;
-use crate::diag::{self, Diagnostic, Sources};
+use crate::diag::{self, Code, Diagnostic, Sources};
 use crate::report::terminal::Verbosity;
 
 /// The two outputs of the program.
@@ -21,7 +22,43 @@ pub(super) struct Output {
     pub quiet: bool,
     /// More.
     pub verbose: bool,
-    failure: Option<io::Error>,
+    failure: Failure,
+}
+
+/// Why standard output could not be written to, the first time.
+#[derive(Clone, Debug, Default)]
+struct Failure(Arc<Mutex<Option<String>>>);
+
+impl Failure {
+    /// Keeps what went wrong. A reader that went away is fine; a full disk is not.
+    fn keep(&self, error: &io::Error) {
+        if !matches!(
+            error.kind(),
+            io::ErrorKind::BrokenPipe | io::ErrorKind::Interrupted
+        ) {
+            let mut first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            first.get_or_insert_with(|| crate::host::error::io_cause(error));
+        }
+    }
+
+    fn get(&self) -> Option<String> {
+        let first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        first.clone()
+    }
+}
+
+/// Standard output whose failures are kept.
+#[derive(Debug)]
+pub(super) struct Watched(io::Stdout, Failure);
+
+impl Write for Watched {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes).inspect_err(|error| self.1.keep(error))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().inspect_err(|error| self.1.keep(error))
+    }
 }
 
 const BOLD: Style = Style::new().bold();
@@ -41,7 +78,7 @@ impl Output {
             color,
             quiet: global.quiet,
             verbose: global.verbose,
-            failure: None,
+            failure: Failure::default(),
         }
     }
 
@@ -66,6 +103,11 @@ impl Output {
         self.note(result);
     }
 
+    /// Standard output for someone who writes while this does not; what fails there is told at the end.
+    pub fn watched(&self) -> Watched {
+        Watched(io::stdout(), self.failure.clone())
+    }
+
     /// Prints one line of data.
     pub fn line(&mut self, text: impl Display) {
         self.data(format_args!("{text}\n"));
@@ -83,6 +125,16 @@ impl Output {
     pub fn error(&self, message: &str, help: Option<&str>) {
         self.tell(format_args!(
             "{ERROR}error{ERROR:#}{BOLD}: {message}{BOLD:#}\n"
+        ));
+        if let Some(help) = help {
+            self.tell(format_args!("{HELP}help{HELP:#}: {help}\n"));
+        }
+    }
+
+    /// Says on standard error what went wrong, under a code that `runbook explain` knows.
+    pub fn coded_error(&self, code: Code, message: &str, help: Option<&str>) {
+        self.tell(format_args!(
+            "{ERROR}error[{code}]{ERROR:#}{BOLD}: {message}{BOLD:#}\n"
         ));
         if let Some(help) = help {
             self.tell(format_args!("{HELP}help{HELP:#}: {help}\n"));
@@ -124,20 +176,16 @@ impl Output {
         let _ = write!(out, "{text}").and_then(|()| out.flush());
     }
 
-    /// A reader that went away is fine; a full disk is not.
     fn note(&mut self, result: io::Result<()>) {
-        if let Err(error) = result
-            && error.kind() != io::ErrorKind::BrokenPipe
-        {
-            self.failure.get_or_insert(error);
+        if let Err(error) = result {
+            self.failure.keep(&error);
         }
     }
 
     /// The exit code, after what could not be printed was told.
     pub fn finish(self, code: u8) -> u8 {
-        match &self.failure {
-            Some(error) => {
-                let cause = crate::host::error::io_cause(error);
+        match self.failure.get() {
+            Some(cause) => {
                 self.error(
                     &format!("could not write to standard output: {cause}"),
                     None,

@@ -17,6 +17,7 @@ use super::{exit, load};
 use crate::audit::Trail;
 use crate::base::{Clock, Format, ReportFile};
 use crate::compile::Program;
+use crate::diag::codes;
 use crate::event::{Happening, RunState, Sink};
 use crate::exec::{self, Request, Secrets};
 use crate::host::signals::Signals;
@@ -37,7 +38,8 @@ pub(super) fn run(out: &mut Output, args: RunArgs) -> u8 {
     let reports = match reports::parse(&args.reports) {
         Ok(reports) => reports,
         Err(message) => {
-            out.error(&message, Some("write `--report markdown=report.md`"));
+            let code = codes::BAD_REPORT;
+            out.coded_error(code, &message, Some("write `--report markdown=report.md`"));
             return exit::USAGE;
         }
     };
@@ -89,7 +91,11 @@ async fn real(
         Ok(secrets) => secrets,
         Err(errors) => {
             for error in errors {
-                out.error(&error.to_string(), error.help.as_deref());
+                out.coded_error(
+                    codes::SECRET_UNAVAILABLE,
+                    &error.to_string(),
+                    error.help.as_deref(),
+                );
             }
             return exit::USAGE;
         }
@@ -224,11 +230,11 @@ impl Shown {
                     Terminal::live(Look::detect(&std::io::stderr(), out.color), out.verbosity())
                 } else {
                     let look = Look::detect(&stdout, out.color);
-                    Terminal::plain(stdout, look, out.verbosity())
+                    Terminal::plain(out.watched(), look, out.verbosity())
                 };
                 Self::Terminal(Box::new(terminal))
             }
-            Format::Jsonl => Self::Lines(Box::new(Jsonl::new(stdout, out.verbose))),
+            Format::Jsonl => Self::Lines(Box::new(Jsonl::new(out.watched(), out.verbose))),
             _ => Self::Nothing,
         }
     }

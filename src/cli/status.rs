@@ -3,8 +3,8 @@
 use super::args::StatusArgs;
 use super::exit;
 use super::output::Output;
-use crate::audit::find_run;
 use crate::audit::lookup;
+use crate::audit::{FindError, find_run};
 use crate::audit::{JournalReader, load_run};
 use crate::base::{Format, RunId};
 use crate::event::RunState;
@@ -88,6 +88,11 @@ pub(super) fn find(out: &Output, text: &str) -> Result<(StateDir, RunId), u8> {
     })?;
     match find_run(&state, text) {
         Ok(id) => Ok((state, id)),
+        // Not what was asked for is wrong then, but the record.
+        Err(FindError::Host(error)) => {
+            out.error(&error.to_string(), error.help.as_deref());
+            Err(exit::AUDIT)
+        }
         Err(error) => {
             out.error(&error.to_string(), Some("`runbook history` lists the runs"));
             Err(exit::USAGE)

@@ -19,8 +19,17 @@ pub(super) fn run(out: &mut Output, args: ValidateArgs) -> u8 {
         }
     };
     if paths.is_empty() {
+        let folders: Vec<String> = args
+            .paths
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        let place = match folders.as_slice() {
+            [] => "here".to_owned(),
+            folders => format!("in {}", folders.join(", ")),
+        };
         out.error(
-            "there is no playbook here",
+            &format!("there is no playbook {place}"),
             Some("name a playbook, or a folder of them"),
         );
         return exit::USAGE;

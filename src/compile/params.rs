@@ -4,6 +4,7 @@ use indexmap::IndexMap;
 use serde_json::{Map, Value};
 
 use crate::base::suggest;
+use crate::diag::{Code, codes};
 use crate::model::{Param, ParamType, Playbook};
 
 /// What is wrong with a parameter that was given, or is missing.
@@ -36,6 +37,17 @@ pub enum ParamError {
         /// Which.
         name: String,
     },
+}
+
+impl ParamError {
+    /// The code under which it is told.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Unknown { .. } => codes::UNKNOWN_PARAM,
+            Self::Bad { .. } => codes::BAD_PARAM,
+            Self::Missing { .. } => codes::MISSING_PARAM,
+        }
+    }
 }
 
 fn hint(near: &Option<String>, known: &[String]) -> String {
