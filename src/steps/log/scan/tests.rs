@@ -169,22 +169,6 @@ fn what_cannot_be_looked_at_is_unknown() {
 }
 
 #[test]
-fn a_log_that_may_not_be_read_is_unknown() {
-    use std::os::unix::fs::PermissionsExt as _;
-    if rustix::process::geteuid().is_root() {
-        // Root reads everything; the others try it.
-        return;
-    }
-    let logs = Logs::new();
-    logs.write("app.log", "ERROR\n");
-    std::fs::set_permissions(logs.path("app.log"), std::fs::Permissions::from_mode(0o000)).unwrap();
-    let (outputs, findings) = logs.scan(json!({ "path": "app.log", "pattern": "ERROR" }));
-    assert_eq!(outputs.count, None);
-    assert_eq!(findings[0].0, Level::Unknown);
-    assert!(findings[0].1.contains("permission denied"), "{findings:?}");
-}
-
-#[test]
 fn a_pattern_of_files() {
     let logs = Logs::new();
     logs.write("logs/a.log", "ERROR a\n")
