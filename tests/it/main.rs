@@ -26,4 +26,5 @@ mod registry;
 mod rooms;
 mod scheduler;
 mod support;
+mod syscalls;
 mod verbs;
