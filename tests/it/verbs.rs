@@ -198,7 +198,11 @@ fn a_run_is_told_afterwards() {
         "newest first"
     );
     let text = verb(&["history"]);
-    assert!(text.expect_code(0).stdout.starts_with(id(0)), "{text}");
+    let lines: Vec<&str> = text.expect_code(0).stdout.lines().collect();
+    assert!(
+        lines[0].contains(id(0)) && lines[1].contains(id(1)),
+        "{text}"
+    );
     assert_eq!(verb(&["history", "-n", "1"]).stdout.lines().count(), 1);
     assert_eq!(
         verb(&["history", "--playbook", "other"])
