@@ -12,6 +12,12 @@ use crate::support::run::{Ran, Runbook};
 use crate::support::systemd::SystemdHost;
 use crate::support::wait;
 
+mod hidden;
+mod host;
+mod logs;
+mod servers;
+mod services;
+
 /// The worst level that each step found.
 fn levels(ran: &Ran) -> BTreeMap<String, String> {
     let status = ran.json();
@@ -217,7 +223,7 @@ connections:
         .expect("ok", "postgres.ping: { connection: good, expect: primary }")
         .expect(
             "warning",
-            "postgres.ping: { connection: good, warn: 1ms, fail: 9s }",
+            "postgres.ping: { connection: good, warn: 0ms, fail: 9s }",
         )
         .expect(
             "critical",

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::support::http::{HttpServer, Reply};
-use crate::support::postgres::Postgres;
-use crate::support::redis::Redis;
+use crate::support::net::free_port;
+use crate::support::postgres::{self, Postgres};
+use crate::support::redis::{self, Redis};
 use crate::support::run::{Ran, Runbook};
 use crate::support::systemd::SystemdHost;
 
@@ -142,9 +143,9 @@ fn the_daily_check_says_what_is_broken_and_what_it_could_not_look_at() {
         assert_eq!(outcome(&ran, step), expected, "{step}\n{ran}");
     }
     assert_eq!(outcome(&ran, "cache").0, "ok", "{ran}");
-    let (level, status) = outcome(&ran, "database");
-    assert!(level == "critical" || level == "unknown", "{level}\n{ran}");
-    assert_eq!(status, "failed");
+    // The server is there, and turns this login away: who uses it has no database.
+    let expected = ("critical".to_owned(), "failed".to_owned());
+    assert_eq!(outcome(&ran, "database"), expected, "{ran}");
     let report = report(&ran);
     for named in ["broken", "missing", "out of memory", "500"] {
         assert!(report.contains(named), "{named}: {report}");
@@ -170,6 +171,90 @@ fn the_daily_check_says_what_is_broken_and_what_it_could_not_look_at() {
         let expected = ("unknown".to_owned(), "failed".to_owned());
         assert_eq!(outcome(&ran, step), expected, "{step}\n{ran}");
     }
+}
+
+#[test]
+fn the_daily_check_names_every_server_that_is_gone() {
+    let postgres = Postgres::start(&postgres::Options::default());
+    let redis = Redis::start(&redis::Options::default());
+    let host = SystemdHost::shared();
+    let closed_port = free_port();
+    let look = || {
+        let ran = daily_check()
+            .file("app.log", "2026-01-01T00:00:00Z INFO started\n")
+            .env("DATABASE_URL", postgres.url("postgres"))
+            .env("REDIS_URL", redis.url())
+            // The database's unit is active; the cluster behind it is down.
+            .args(["-p", "units=[\"postgresql\"]", "-p", "log_path=app.log"])
+            .args(["-p", "disk_warn=99", "-p", "disk_fail=100"])
+            .args(["-p", "memory_warn=1", "-p", "memory_fail=100"])
+            .args(["-p", "load_warn=1000", "-p", "load_fail=2000"])
+            .arg("-p")
+            .arg(format!("api_url=http://127.0.0.1:{closed_port}/health"))
+            .inside(host)
+            .run();
+        ran.expect_code(1);
+        for (step, level, status) in [
+            ("services", "critical", "failed"),
+            ("disk", "ok", "succeeded"),
+            // A warning is told, and fails nothing.
+            ("memory", "warning", "succeeded"),
+            ("errors", "ok", "succeeded"),
+            ("api", "critical", "failed"),
+        ] {
+            let expected = (level.to_owned(), status.to_owned());
+            assert_eq!(outcome(&ran, step), expected, "{step}\n{ran}");
+        }
+        let found = (outcome(&ran, "database").0, outcome(&ran, "cache").0);
+        (found, report(&ran))
+    };
+    let both = |level: &str| (level.to_owned(), level.to_owned());
+    assert_eq!(look().0, both("ok"));
+    postgres.stop();
+    redis.stop();
+    let (found, report) = look();
+    assert_eq!(found, both("critical"));
+    for gone in [postgres.port(), redis.port(), closed_port] {
+        let gone = format!("127.0.0.1:{gone}");
+        assert!(report.contains(&gone), "{gone}: {report}");
+    }
+    for step in STEPS.into_iter().chain(["postgresql@15-main"]) {
+        assert!(report.contains(step), "{step}: {report}");
+    }
+    postgres.start_again();
+    redis.start_again();
+    assert_eq!(look().0, both("ok"));
+}
+
+/// The healthy world, but with a warning: the run succeeds.
+#[test]
+fn a_warning_fails_no_daily_check() {
+    let (postgres, redis, api) = (Postgres::shared(), Redis::shared(), HttpServer::start());
+    api.route("/health", Reply::json("{}"));
+    let ran = daily_check()
+        .file("app.log", "")
+        .env("DATABASE_URL", postgres.url("postgres"))
+        .env("REDIS_URL", redis.url())
+        .args([
+            "-p",
+            "units=[\"demo\", \"starting\"]",
+            "-p",
+            "log_path=app.log",
+        ])
+        .args(["-p", "disk_warn=99", "-p", "disk_fail=100"])
+        .args(["-p", "memory_warn=1", "-p", "memory_fail=100"])
+        .args(["-p", "load_warn=1000", "-p", "load_fail=2000"])
+        .arg("-p")
+        .arg(format!("api_url={}", api.url("/health")))
+        .inside(SystemdHost::shared())
+        .run();
+    ran.expect_code(0);
+    for step in ["services", "memory"] {
+        let expected = ("warning".to_owned(), "succeeded".to_owned());
+        assert_eq!(outcome(&ran, step), expected, "{step}\n{ran}");
+    }
+    let report = report(&ran);
+    assert!(report.contains("starting.service"), "{report}");
 }
 
 #[test]
