@@ -53,9 +53,13 @@ pub(super) async fn open(scope: &Scope, allowance: Allowance) -> Result<Connecti
 }
 
 /// Says who we are, which the kernel vouches for: specification, "EXTERNAL". The server's id.
+///
+/// `BEGIN` goes out at once, as sd-bus does it as a client. Sent after the answer, it may arrive
+/// together with the first message: sd-bus then keeps that message in its buffer, and only looks at
+/// it when more comes (`bus_socket_auth_verify_server`), so that nobody would ever be answered.
 async fn authenticate(stream: &mut Box<dyn Stream>) -> io::Result<String> {
     let user = rustix::process::geteuid().as_raw().to_string();
-    let hello = format!("\0AUTH EXTERNAL {}\r\n", hex::encode(user));
+    let hello = format!("\0AUTH EXTERNAL {}\r\nBEGIN\r\n", hex::encode(user));
     stream.write_all(hello.as_bytes()).await?;
     let mut line = Vec::new();
     while !line.ends_with(b"\r\n") {
@@ -69,7 +73,6 @@ async fn authenticate(stream: &mut Box<dyn Stream>) -> io::Result<String> {
         let said = format!("it refused us: {}", line.trim());
         return Err(io::Error::other(said));
     };
-    stream.write_all(b"BEGIN\r\n").await?;
     Ok(guid.trim().to_owned())
 }
 

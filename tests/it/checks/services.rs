@@ -66,9 +66,13 @@ fn a_systemd_that_cannot_be_asked_is_unknown() {
     let mut seen = Checks::new("");
     seen.expect("ok", "service.check: { unit: demo }");
     let host = SystemdHost::shared();
-    // Whoever asks over the bus needs not be root.
+    // Whoever asks over the bus needs not be root, and root needs no bus.
     seen.run(|run| as_nobody(run.inside(host)));
     let no_bus = "mount -t tmpfs none /run/dbus";
+    // Often, since a first question was once lost on systemd's own socket now and then.
+    for _ in 0..10 {
+        seen.run(|run| after(no_bus, run.inside(host)));
+    }
 
     let mut blind = Checks::new("");
     blind
