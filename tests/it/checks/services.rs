@@ -84,3 +84,22 @@ fn a_systemd_that_cannot_be_asked_is_unknown() {
     let nothing = "mount -t tmpfs none /run";
     blind.run(|run| after(nothing, run.inside(host)));
 }
+
+#[test]
+fn a_bus_that_hangs_leaves_the_other_way() {
+    let host = SystemdHost::start();
+    let look = |level, nobody: bool| {
+        let mut checks = Checks::new("");
+        checks.expect(level, "service.check: { unit: demo }");
+        checks.run(|run| match nobody {
+            true => as_nobody(run.inside(&host)),
+            false => run.inside(&host),
+        })
+    };
+    look("ok", true);
+    host.exec(&["systemctl", "kill", "--signal=STOP", "dbus.service"])
+        .expect_code(0);
+    look("ok", false);
+    let ran = look("unknown", true);
+    assert!(ran.stdout.contains("no answer"), "{ran}");
+}
