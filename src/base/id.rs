@@ -115,8 +115,13 @@ impl FromStr for StepPath {
         let (id, item) = match text.split_once('[') {
             None => (text, None),
             Some((id, rest)) => {
-                let index = rest.strip_suffix(']').ok_or_else(wrong)?;
-                (id, Some(index.parse().map_err(|_| wrong())?))
+                let digits = rest.strip_suffix(']').ok_or_else(wrong)?;
+                let index: u32 = digits.parse().map_err(|_| wrong())?;
+                // One way to write it: no sign, no zeros in front.
+                if index.to_string() != digits {
+                    return Err(wrong());
+                }
+                (id, Some(index))
             }
         };
         Ok(Self {
@@ -235,7 +240,7 @@ mod tests {
         for text in ["reindex", "reindex[3]"] {
             assert_eq!(text.parse::<StepPath>().unwrap().to_string(), text);
         }
-        for text in ["", "a[", "a[]", "a[x]", "A"] {
+        for text in ["", "a[", "a[]", "a[x]", "a[+3]", "a[03]", "a[1]]", "A"] {
             assert!(text.parse::<StepPath>().is_err(), "{text}");
         }
     }

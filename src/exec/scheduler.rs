@@ -46,6 +46,7 @@ pub(super) struct Engine<'a> {
     finally: Cancel,
     verdict: RefCell<Verdict>,
     stopped: Cell<Option<&'static str>>,
+    signalled: Cell<bool>,
     killed: Cell<bool>,
     only: Option<Vec<bool>>,
 }
@@ -111,6 +112,7 @@ pub async fn run(request: Request<'_>) -> Result<Ended, EvalError> {
         finally: Cancel::new(),
         verdict: RefCell::default(),
         stopped: Cell::new(None),
+        signalled: Cell::new(false),
         killed: Cell::new(false),
         only: request.only,
     };
@@ -323,7 +325,7 @@ impl<'a> Engine<'a> {
 
     /// The first signal ends the main steps politely; the second one ends everything now.
     fn told_by(&self, signal: EndSignal) -> Result<(), JournalError> {
-        let first = self.stopped.get().is_none();
+        let first = !self.signalled.replace(true);
         self.verdict.borrow_mut().signal(signal);
         let cancel = RunCancel {
             by: signal.name().to_owned(),

@@ -8,7 +8,6 @@
 //!   line had been decoded with replacement characters: an error message must not get lost because
 //!   of a name in Latin-1 before it.
 
-use memchr::memmem::{Finder, FinderBuilder};
 use regex_automata::meta::Regex;
 use regex_automata::util::syntax;
 use regex_automata::{Input, Span};
@@ -16,6 +15,8 @@ use regex_syntax::hir::{
     Capture, Class, ClassBytes, ClassBytesRange, ClassUnicode, ClassUnicodeRange, Hir, HirKind,
     Look, Repetition,
 };
+
+use super::literal::Literal;
 
 /// The most memory that a compiled expression may take, in bytes.
 const SIZE_LIMIT: usize = 10 << 20;
@@ -26,7 +27,7 @@ pub struct Matcher(Kind);
 
 #[derive(Debug)]
 enum Kind {
-    Literal(Box<Finder<'static>>),
+    Literal(Box<Literal>),
     Expression {
         regex: Regex,
         /// Decides where `regex` may have taken a lone `\r` for the end of a line.
@@ -50,8 +51,8 @@ impl Matcher {
         let hir = syntax::parse_with(pattern, &config).map_err(|e| e.to_string())?;
         let hir = per_line(hir, Look::EndCRLF)?;
         if let HirKind::Literal(literal) = hir.kind() {
-            let finder = FinderBuilder::new().build_forward(&literal.0).into_owned();
-            return Ok(Self(Kind::Literal(Box::new(finder))));
+            let literal = Literal::new(&literal.0);
+            return Ok(Self(Kind::Literal(Box::new(literal))));
         }
         let ends = hir.properties().look_set().contains(Look::EndCRLF);
         let exact = if ends {
@@ -68,7 +69,7 @@ impl Matcher {
     /// willing. `from` is the beginning of a line.
     pub fn candidate(&self, lines: &[u8], from: usize) -> Option<usize> {
         match &self.0 {
-            Kind::Literal(finder) => finder.find(&lines[from..]).map(|at| from + at),
+            Kind::Literal(literal) => literal.find(&lines[from..]).map(|at| from + at),
             Kind::Expression { regex, .. } => {
                 let input = Input::new(lines).range(from..);
                 regex.search_half(&input).map(|half| half.offset())
@@ -89,7 +90,7 @@ impl Matcher {
     /// Whether it matches in the piece `span` of a line, the rest of which may lie around it.
     pub fn matches_within(&self, line: &[u8], span: Span) -> bool {
         match &self.0 {
-            Kind::Literal(finder) => finder.find(&line[span.range()]).is_some(),
+            Kind::Literal(literal) => literal.is_in(&line[span.range()]),
             Kind::Expression { regex, exact } => {
                 let regex = exact.as_ref().unwrap_or(regex);
                 regex.is_match(Input::new(line).span(span))

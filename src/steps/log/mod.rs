@@ -3,6 +3,7 @@
 mod count;
 mod dates;
 mod lines;
+mod literal;
 mod matcher;
 mod notation;
 mod parts;
