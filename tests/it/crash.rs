@@ -166,6 +166,39 @@ fn told_to_stop_it_ends_politely_and_runs_finally() {
 }
 
 #[test]
+fn one_signal_after_the_deadline_leaves_finally_its_time() {
+    let playbook = "\
+runbook: v1
+name: late
+timeout: 200ms
+steps:
+  - { id: a, exec.command: { argv: [sleep, '4244'] } }
+finally:
+  - { id: tidy, exec.script: { script: 'touch waits; until [ -e go ]; do sleep 0.02; done; touch tidied' } }
+";
+    for (times, tidied) in [(1, true), (2, false)] {
+        let started = Runbook::new().arg("run").playbook(playbook).start();
+        wait_for(&started, "waits");
+        for told in 1..=times {
+            started.signal(Signal::INT);
+            crate::support::wait::until("the signal is in the journal", LONG, || {
+                let all = process::output(
+                    "grep",
+                    &["-rhoc", "SIGINT", started.state().to_str().unwrap()],
+                );
+                let count = |line: &str| line.parse::<usize>().unwrap_or(0);
+                (all.stdout.lines().map(count).sum::<usize>() >= told).then_some(())
+            });
+        }
+        std::fs::write(started.folder().join("go"), "").unwrap();
+        let ran = started.finish();
+        ran.expect_code(130);
+        assert_eq!(ran.folder().join("tidied").exists(), tidied, "{ran}");
+        ran.then().args(["audit", "verify"]).run().expect_code(0);
+    }
+}
+
+#[test]
 fn what_runs_out_of_time_ends_with_all_its_processes() {
     let playbook = "\
 runbook: v1
