@@ -4,6 +4,7 @@
 
 pub mod cancel;
 pub mod clock;
+pub mod count;
 pub mod duration;
 pub mod field;
 pub mod format;

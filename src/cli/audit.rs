@@ -10,6 +10,7 @@ use crate::audit::Record;
 use crate::audit::lookup;
 use crate::audit::{Verification, verify};
 use crate::base::Format;
+use crate::base::count::plural;
 use crate::host::StateDir;
 
 pub(super) fn run(out: &mut Output, args: AuditArgs) -> u8 {
@@ -84,10 +85,13 @@ fn print(out: &mut Output, found: &Verification) {
         .filter(|run| !run.verdict.is_good())
         .count();
     text.push_str(&match (found.is_good(), bad) {
-        (true, _) => format!("\nverified: the ledger and {} run(s)\n", found.runs.len()),
+        (true, _) => format!(
+            "\nverified: the ledger and {}\n",
+            plural(found.runs.len(), "run")
+        ),
         (false, bad) => format!(
-            "\nNOT VERIFIED: {bad} of {} run(s) are bad\n",
-            found.runs.len()
+            "\nNOT VERIFIED: {bad} of {} bad\n",
+            plural(found.runs.len(), "run")
         ),
     });
     out.data(text);

@@ -8,6 +8,7 @@ use super::args::ListArgs;
 use super::exit;
 use super::output::Output;
 use crate::base::Format;
+use crate::base::count::plural;
 use crate::compile;
 use crate::diag::Sources;
 
@@ -91,7 +92,7 @@ fn print(out: &mut Output, folder: &Path, listed: &[Listed]) {
     for playbook in listed {
         let path = playbook.path.display().to_string();
         let about = match (&playbook.name, playbook.errors) {
-            (None, errors) => format!("has {errors} error(s): runbook validate {path}"),
+            (None, errors) => format!("has {}: runbook validate {path}", plural(errors, "error")),
             (Some(name), _) if playbook.description.is_empty() => name.clone(),
             (Some(_), _) => playbook.description.clone(),
         };

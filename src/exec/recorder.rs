@@ -131,6 +131,10 @@ impl<'a> Recorder<'a> {
                 if let Value::Object(params) = params {
                     start.params = params;
                 }
+                maybe(&mut start.playbook.description);
+                { &mut start.playbook.labels }
+                    .values_mut()
+                    .for_each(|label| self.redactor.value(label));
             }
             Event::ForeachExpand(expand) => {
                 expand

@@ -4,6 +4,7 @@ use serde_json::{Number, Value};
 
 use super::read::{Decoder, locator};
 use super::tree::{Text, Tree};
+use crate::base::count::plural;
 use crate::base::{Span, suggest};
 use crate::diag::{Diagnostic, codes, did_you_mean};
 use crate::doc::{Kind, Map, Node, Resolved, Scalar};
@@ -36,7 +37,8 @@ impl Decoder<'_> {
             (Kind::Map(map), Shape::Any) => self.lower_map(map, &Shape::Any, what, secrets),
             (Kind::Seq(items), Shape::List { item, min_items }) => {
                 if items.len() < *min_items {
-                    let message = format!("`{what}` needs at least {min_items} item(s)");
+                    let least = plural(*min_items, "item");
+                    let message = format!("`{what}` needs at least {least}");
                     self.error(codes::BAD_VALUE, node.span, message);
                 }
                 Tree::list(

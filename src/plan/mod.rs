@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::base::count::plural;
 use crate::base::{StepId, StepPath};
 use crate::compile::{Local, Program, World};
 use crate::event::{ClaimedBy, EffectClass, RepeatClass, Section};
@@ -169,7 +170,7 @@ fn describe_step(program: &Program, world: &World, at: usize, steps: &mut Vec<De
         }
     };
     let count = items.len();
-    let summary = Description::line(format!("once for each of {count} item(s)"));
+    let summary = Description::line(format!("once for each of {}", plural(count, "item")));
     steps.push(described(program, at, whole, None, Decision::Run, summary));
     for (index, item) in items.into_iter().take(MOST_ITEMS).enumerate() {
         let number = u32::try_from(index).unwrap_or(u32::MAX);

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::base::ByteSize;
+pub use crate::base::count::{count, plural};
 
 /// `milliseconds` in at most six columns: `340ms`, `4.2s`, `3m05s`, `2h03m`, `1d02h`.
 ///
@@ -16,25 +17,6 @@ pub fn duration(milliseconds: u64) -> String {
         3600..86_400 => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
         _ => format!("{}d{:02}h", seconds / 86_400, seconds / 3600 % 24),
     }
-}
-
-/// `number` with its thousands apart: `10,000`.
-pub fn count(number: impl TryInto<u64>) -> String {
-    let digits = number.try_into().unwrap_or(u64::MAX).to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-/// `1 step`, `2 steps`.
-pub fn plural(number: usize, noun: &str) -> String {
-    let s = if number == 1 { "" } else { "s" };
-    format!("{} {noun}{s}", count(number))
 }
 
 /// Whether the value under `key` is a number of bytes: step types say so in the name.
@@ -76,7 +58,7 @@ pub fn measure(key: &str, value: &Value) -> Option<String> {
 mod tests {
     use serde_json::json;
 
-    use super::{count, duration, measure, plural};
+    use super::{count, duration, measure};
 
     #[test]
     fn durations_fit_six_columns() {
@@ -101,8 +83,6 @@ mod tests {
         assert_eq!(count(0_u64), "0");
         assert_eq!(count(999_u64), "999");
         assert_eq!(count(1_234_567_u64), "1,234,567");
-        assert_eq!(plural(1, "step"), "1 step");
-        assert_eq!(plural(10_000, "item"), "10,000 items");
     }
 
     #[test]

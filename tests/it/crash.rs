@@ -235,6 +235,8 @@ fn secrets_are_nowhere() {
     let playbook = "\
 runbook: v1
 name: canary
+description: Signs in with s3cr3t-Canary/42
+labels: { owner: an0ther-Canary/43 }
 secrets: { token: { env: TOKEN }, file: { file: token.txt } }
 steps:
   - id: leak
@@ -269,7 +271,16 @@ reports:
         ran.folder().join("report.xml"),
     ] {
         for canary in canaries {
-            let found = process::output("grep", &["-rF", canary, folder.to_str().unwrap()]);
+            // The copy of the playbook is what its author wrote.
+            let found = process::output(
+                "grep",
+                &[
+                    "-rF",
+                    "--exclude-dir=input",
+                    canary,
+                    folder.to_str().unwrap(),
+                ],
+            );
             assert_eq!(found.code, 1, "{canary}: {}", found.stdout);
             searched += 1;
         }

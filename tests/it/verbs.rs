@@ -272,7 +272,7 @@ fn a_run_is_told_afterwards() {
         verified
             .expect_code(0)
             .stdout
-            .ends_with("verified: the ledger and 2 run(s)\n"),
+            .ends_with("verified: the ledger and 2 runs\n"),
         "{verified}"
     );
     let verified = verb(&["audit", "verify", "last", "--format=json"]).json();

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value, json};
 
 use super::reports;
+use crate::base::count::plural;
 use crate::base::{Format, ReportFile};
 use crate::cli::exit;
 use crate::cli::output::Output;
@@ -125,17 +126,12 @@ fn text(dry: &DryRun, verbose: bool) -> String {
     let _ = writeln!(
         text,
         "\n{}: {} look, {} change, {} destroy",
-        counted(whole().count(), "step"),
+        plural(whole().count(), "step"),
         count(EffectClass::Read),
         count(EffectClass::Change),
         count(EffectClass::Destroy)
     );
     text
-}
-
-fn counted(number: usize, noun: &str) -> String {
-    let s = if number == 1 { "" } else { "s" };
-    format!("{number} {noun}{s}")
 }
 
 fn markdown(dry: &DryRun) -> String {
