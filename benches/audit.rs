@@ -84,6 +84,7 @@ fn intent_and_result(index: u32) -> [Happening; 2] {
         claimed_by: ClaimedBy::Type,
         name: None,
         config: json!({ "values": { "answer": index, "text": "some text of a common length" } }),
+        input: None,
     };
     let mut result = StepResult::of(Status::Succeeded);
     result.outputs = json!({ "answer": index, "text": "some text of a common length" });

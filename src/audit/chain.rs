@@ -36,24 +36,65 @@ pub struct SetAside {
     pub bytes: u64,
 }
 
+/// What the ledger knows of a journal: where its chain stood at several moments, and whether it has
+/// ended there. Of a file that nothing vouches for, such as the ledger itself, nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seals {
+    /// Where it stood, in this order.
+    heads: Vec<Head>,
+    /// Whether the last of them is its end.
+    ended: bool,
+}
+
+impl Seals {
+    /// It stood at `heads`, one after the other; `ended` says that it ended at the last.
+    pub fn new(heads: Vec<Head>, ended: bool) -> Self {
+        let ended = ended && !heads.is_empty();
+        Self { heads, ended }
+    }
+
+    /// Where it ended, if it has.
+    pub fn end(&self) -> Option<Head> {
+        self.last().filter(|_| self.ended)
+    }
+
+    /// The last place that is known.
+    fn last(&self) -> Option<Head> {
+        self.heads.last().copied()
+    }
+
+    /// Whether a record with this head is one that the ledger knows otherwise.
+    fn denies(&self, head: Head) -> bool {
+        let mut known = self.heads.iter();
+        known.any(|known| known.seq == head.seq && known.hash != head.hash)
+    }
+}
+
+/// Of a file that ended there, or has not ended.
+impl From<Option<Head>> for Seals {
+    fn from(end: Option<Head>) -> Self {
+        Self::new(end.into_iter().collect(), true)
+    }
+}
+
 /// Reads records and verifies them. After the first error it is at its end.
 #[derive(Debug)]
 pub struct Records<R> {
     lines: Lines<R>,
     head: Head,
-    sealed: Option<Head>,
+    seals: Seals,
     aside: Vec<SetAside>,
     over: bool,
 }
 
 impl<R: BufRead> Records<R> {
-    /// The records of `source`. `sealed` is what the ledger has of a run that has ended: how many
-    /// records, and the hash of the last; then no record may be missing, torn or added.
-    pub fn new(source: R, sealed: Option<Head>) -> Self {
+    /// The records of `source`. What the ledger has sealed may not be missing or another; after a
+    /// run's end no record may be torn or added.
+    pub fn new(source: R, seals: impl Into<Seals>) -> Self {
         Self {
             lines: Lines::new(source),
             head: Head::EMPTY,
-            sealed,
+            seals: seals.into(),
             aside: Vec::new(),
             over: false,
         }
@@ -108,14 +149,12 @@ impl<R: BufRead> Records<R> {
 
     fn accept(&mut self, record: Record) -> Result<Record, Fault> {
         let seq = record.seq;
-        if let Some(sealed) = self.sealed {
-            if seq > sealed.seq {
-                let records = sealed.seq;
-                return Err(Fault::tampered(seq, Tampering::Added { records }));
-            }
-            if seq == sealed.seq && record.hash != sealed.hash {
-                return Err(Fault::tampered(seq, Tampering::Rechained));
-            }
+        if let Some(end) = self.seals.end().filter(|end| seq > end.seq) {
+            let records = end.seq;
+            return Err(Fault::tampered(seq, Tampering::Added { records }));
+        }
+        if self.seals.denies(record.head()) {
+            return Err(Fault::tampered(seq, Tampering::Rechained));
         }
         self.head = record.head();
         Ok(record)
@@ -157,7 +196,7 @@ impl<R: BufRead> Records<R> {
                 Err(Fault::tampered(next, Tampering::NotAside))
             }
             read => {
-                let fault = diagnose(self.head, self.sealed, read, &mut self.lines);
+                let fault = diagnose(self.head, self.seals.end(), read, &mut self.lines);
                 Err(fault.map_err(|e| read_error(&e))?)
             }
         }
@@ -165,27 +204,24 @@ impl<R: BufRead> Records<R> {
 
     /// What follows the last newline.
     fn tail(&self, line: &Line) -> Fault {
-        match self.sealed {
-            None => Fault::Torn {
+        let next = self.head.seq + 1;
+        match self.seals.last() {
+            Some(Head { seq: records, .. }) if self.head.seq < records => {
+                Fault::tampered(next, Tampering::CutOff { records })
+            }
+            Some(Head { seq: records, .. }) if self.seals.ended => {
+                Fault::tampered(next, Tampering::Added { records })
+            }
+            _ => Fault::Torn {
                 at: line.at,
                 bytes: line.len,
             },
-            Some(sealed) => {
-                let records = sealed.seq;
-                let what = if self.head.seq < records {
-                    Tampering::CutOff { records }
-                } else {
-                    Tampering::Added { records }
-                };
-                Fault::tampered(self.head.seq + 1, what)
-            }
         }
     }
 
     fn at_end(&self) -> Result<(), Fault> {
-        match self.sealed {
-            Some(sealed) if self.head.seq < sealed.seq => {
-                let records = sealed.seq;
+        match self.seals.last() {
+            Some(Head { seq: records, .. }) if self.head.seq < records => {
                 let what = Tampering::CutOff { records };
                 Err(Fault::tampered(self.head.seq + 1, what))
             }

@@ -39,8 +39,8 @@ impl Checked {
         run: &RunId,
         known: Option<&LedgerRun>,
     ) -> Result<Self, AuditError> {
-        let sealed = known.and_then(|known| Some(known.end.as_ref()?.head()));
-        let mut reader = JournalReader::open(state, run, sealed)?;
+        let seals = known.map(LedgerRun::seals).unwrap_or_default();
+        let mut reader = JournalReader::open(state, run, seals)?;
         let mut checked = Self {
             records: 0,
             has_end: false,

@@ -4,7 +4,7 @@ use super::index::{LedgerRun, Newest};
 use super::read::load;
 use crate::base::RunId;
 use crate::event::RunStatus;
-use crate::host::{HostError, StateDir, store};
+use crate::host::{HostError, StateDir, run_folder};
 
 /// A run in the history.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +58,7 @@ pub fn history(state: &StateDir, limit: Option<usize>) -> Result<History, HostEr
 }
 
 fn entry(state: &StateDir, run: LedgerRun) -> HistoryEntry {
+    let seals = run.seals();
     let mut entry = HistoryEntry {
         run: run.start.run,
         playbook: run.start.playbook,
@@ -77,10 +78,10 @@ fn entry(state: &StateDir, run: LedgerRun) -> HistoryEntry {
         entry.exit_code = Some(end.exit_code);
         return entry;
     }
-    match store::is_alive(state, &entry.run) {
+    match run_folder::is_alive(state, &entry.run) {
         Ok(true) => {}
-        Ok(false) => match load(state, &entry.run, None, false) {
-            Ok(run) => {
+        Ok(false) => match load(state, &entry.run, seals, false) {
+            Ok((run, _)) => {
                 entry.status = run.status;
                 entry.ended_at = run.ended_at;
                 entry.duration_ms = run.duration_ms;

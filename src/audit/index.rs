@@ -9,11 +9,11 @@ use std::io::BufReader;
 
 use indexmap::IndexMap;
 
-use super::chain::{Records, SetAside};
+use super::chain::{Records, Seals, SetAside};
 use super::fault::Fault;
-use super::ledger::{END_KIND, RunEnded, RunStarted, START_KIND};
+use super::ledger::{END_KIND, RESUME_KIND, RunEnded, RunResumed, RunStarted, START_KIND};
 use super::lines::LinesBack;
-use super::record::{Record, TORN_KIND};
+use super::record::{Head, Record, TORN_KIND};
 use crate::base::RunId;
 use crate::host::{HostError, StateDir, records};
 
@@ -26,6 +26,25 @@ pub struct LedgerRun {
     pub started_at: jiff::Timestamp,
     /// How it ended; nothing while it runs, or where its engine was gone before it could say so.
     pub end: Option<RunEnded>,
+    /// Where its journal stood whenever it was gone on with or had ended, before that end.
+    pub before: Vec<Head>,
+}
+
+impl LedgerRun {
+    /// What is known of its journal.
+    pub fn seals(&self) -> Seals {
+        let end = self.end.as_ref().map(RunEnded::head);
+        Seals::new(
+            self.before.iter().copied().chain(end).collect(),
+            end.is_some(),
+        )
+    }
+
+    /// It is gone on with from `head`: what ended it before was not its end.
+    fn resume(&mut self, head: Head) {
+        let end = self.end.take().map(|end| end.head());
+        self.before.extend(end.into_iter().chain([head]));
+    }
 }
 
 /// The whole ledger, as far as it can be read.
@@ -85,6 +104,7 @@ impl LedgerReading {
                 let run = LedgerRun {
                     started_at: record.at,
                     end: None,
+                    before: Vec::new(),
                     start,
                 };
                 self.runs.insert(run.start.run.clone(), run);
@@ -96,6 +116,13 @@ impl LedgerReading {
                 Some(run) => run.end = Some(end),
                 None => {
                     let cause = format!("run {} ends and has not started", end.run);
+                    return Err(unreadable(cause));
+                }
+            },
+            Line::Resume(resume) => match self.runs.get_mut(&resume.run) {
+                Some(run) => run.resume(resume.head()),
+                None => {
+                    let cause = format!("run {} is gone on with and has not started", resume.run);
                     return Err(unreadable(cause));
                 }
             },
@@ -114,6 +141,7 @@ fn open(state: &StateDir) -> Result<Option<Records<BufReader<File>>>, HostError>
 enum Line {
     Start(RunStarted),
     End(RunEnded),
+    Resume(RunResumed),
     Other,
 }
 
@@ -122,9 +150,17 @@ impl Line {
         Ok(match record.kind.as_str() {
             START_KIND => Self::Start(record.data()?),
             END_KIND => Self::End(record.data()?),
+            RESUME_KIND => Self::Resume(record.data()?),
             _ => Self::Other,
         })
     }
+}
+
+/// What was met of a run whose start has not been met yet, the last line first.
+#[derive(Debug, Default)]
+struct Later {
+    end: Option<RunEnded>,
+    before: Vec<Head>,
 }
 
 /// The runs of the ledger, those that started last first. It verifies what it reads, and goes on
@@ -133,7 +169,7 @@ impl Line {
 pub struct Newest {
     lines: Option<LinesBack<File>>,
     newer: Option<Record>,
-    ends: HashMap<RunId, RunEnded>,
+    later: HashMap<RunId, Later>,
     problems: Vec<String>,
 }
 
@@ -158,7 +194,7 @@ impl Newest {
         Ok(Self {
             lines,
             newer: None,
-            ends: HashMap::new(),
+            later: HashMap::new(),
             problems: Vec::new(),
         })
     }
@@ -194,16 +230,27 @@ impl Newest {
             self.newer = Some(record);
             match line {
                 Ok(Line::Start(start)) => {
-                    let end = self.ends.remove(&start.run);
+                    let mut later = self.later.remove(&start.run).unwrap_or_default();
+                    later.before.reverse();
                     return Ok(Some(LedgerRun {
                         start,
                         started_at,
-                        end,
+                        end: later.end,
+                        before: later.before,
                     }));
                 }
-                // The last end counts, which is the first that is met.
                 Ok(Line::End(end)) => {
-                    self.ends.entry(end.run.clone()).or_insert(end);
+                    let later = self.later.entry(end.run.clone()).or_default();
+                    // The last line counts, which is the first that is met.
+                    if later.end.is_none() && later.before.is_empty() {
+                        later.end = Some(end);
+                    } else {
+                        later.before.push(end.head());
+                    }
+                }
+                Ok(Line::Resume(resume)) => {
+                    let later = self.later.entry(resume.run.clone()).or_default();
+                    later.before.push(resume.head());
                 }
                 Ok(Line::Other) => {}
                 Err(error) => self

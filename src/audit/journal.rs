@@ -15,8 +15,9 @@ use futures_util::FutureExt as _;
 use futures_util::future::{LocalBoxFuture, Shared};
 
 use super::record::{Entry, Head, encode};
+use super::tail::Tail;
 use crate::event::{Happening, Journal, JournalError};
-use crate::host::store::AppendFile;
+use crate::host::append::AppendFile;
 use crate::host::{HostError, RunFolder, records};
 
 /// A journal's name in the folder of its run.
@@ -64,8 +65,39 @@ impl FileJournal {
         Ok(Self::continue_at(file, Head::EMPTY))
     }
 
-    /// The journal in `file`, whose records end at `head`. (A run that is resumed reads and verifies
-    /// its journal, which says where it ends, and goes on from there.)
+    /// Goes on with the journal of a run, which was read and verified up to `verified`. What a crash
+    /// left at its end is set aside first. Only whoever has taken the run over may do this.
+    ///
+    /// # Errors
+    /// When it cannot be opened, mended or read, or is not what was verified.
+    pub fn resume(
+        folder: &RunFolder,
+        verified: Head,
+        at: jiff::Timestamp,
+    ) -> Result<Self, JournalError> {
+        let path = folder.path().join(JOURNAL_FILE);
+        let file = AppendFile::open(&path).map_err(|error| journal_error(&error))?;
+        let read = |cause: String| JournalError {
+            what: format!("go on with {}", path.display()),
+            cause,
+        };
+        let tail = Tail::read(file.file(), at).map_err(|error| read(error.to_string()))?;
+        let mended = u64::from(!tail.mending.is_empty());
+        if !(verified.seq..=verified.seq + mended).contains(&tail.head.seq) {
+            let cause = format!(
+                "{} records were verified, and it has {}",
+                verified.seq, tail.head.seq
+            );
+            return Err(read(cause));
+        }
+        if !tail.mending.is_empty() {
+            file.append(&tail.mending)
+                .map_err(|error| journal_error(&error))?;
+        }
+        Ok(Self::continue_at(file, tail.head))
+    }
+
+    /// The journal in `file`, whose records end at `head`.
     fn continue_at(file: AppendFile, head: Head) -> Self {
         Self {
             disk: Arc::new(Disk {
@@ -234,7 +266,7 @@ mod tests {
     use crate::audit::chain::Records;
     use crate::base::RunId;
     use crate::event::{Event, Happening, Journal as _, RunCancel};
-    use crate::host::store::AppendFile;
+    use crate::host::append::AppendFile;
     use crate::host::{RunFolder, StateDir};
 
     fn happening(by: &str) -> Happening {

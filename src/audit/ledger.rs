@@ -15,7 +15,7 @@ use super::record::{Digest, Entry, Head, encode, utc};
 use super::tail::Tail;
 use crate::base::{Clock, Duration, RunId};
 use crate::event::{JournalError, RunStatus};
-use crate::host::store::AppendFile;
+use crate::host::append::AppendFile;
 use crate::host::{HostError, StateDir};
 
 /// The kind of the line of a run's start.
@@ -23,6 +23,9 @@ pub const START_KIND: &str = "run.start";
 
 /// The kind of the line of a run's end.
 pub const END_KIND: &str = "run.end";
+
+/// The kind of the line that says that a run is gone on with.
+pub const RESUME_KIND: &str = "run.resume";
 
 /// How long to wait for the ledger's lock. Whoever holds it needs well under a millisecond; one that
 /// was stopped while it holds it must not stop the others for good.
@@ -66,6 +69,31 @@ pub struct RunEnded {
     pub last_hash: Digest,
 }
 
+/// The data of the line that says that a run is gone on with, after its end or after a crash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunResumed {
+    /// The run.
+    pub run: RunId,
+    /// Who goes on with it.
+    pub user: String,
+    /// On which machine.
+    pub host: String,
+    /// How many records its journal had.
+    pub records: u64,
+    /// The hash of the last of them.
+    pub last_hash: Digest,
+}
+
+impl RunResumed {
+    /// Where the run's journal stood.
+    pub fn head(&self) -> Head {
+        Head {
+            seq: self.records,
+            hash: self.last_hash,
+        }
+    }
+}
+
 impl RunEnded {
     /// Where the run's journal ends.
     pub fn head(&self) -> Head {
@@ -98,6 +126,14 @@ impl Ledger {
     /// When it cannot be written: then nothing of the run may happen.
     pub fn start(&self, at: jiff::Timestamp, started: &RunStarted) -> Result<Head, JournalError> {
         self.append(at, START_KIND, started)
+    }
+
+    /// Appends that a run is gone on with, and waits until it is on disk.
+    ///
+    /// # Errors
+    /// When it cannot be written: then nothing more of the run may happen.
+    pub fn resume(&self, at: jiff::Timestamp, resumed: &RunResumed) -> Result<Head, JournalError> {
+        self.append(at, RESUME_KIND, resumed)
     }
 
     /// Appends a run's end, and waits until it is on disk.
@@ -163,7 +199,7 @@ mod tests {
     use crate::audit::testing;
     use crate::base::{Clock, Duration, RunId};
     use crate::host::StateDir;
-    use crate::host::store::AppendFile;
+    use crate::host::append::AppendFile;
 
     fn start(ledger: &Ledger, number: u64) {
         let started = RunStarted {

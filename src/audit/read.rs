@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::chain::{Records, SetAside};
+use super::chain::{Records, Seals, SetAside};
 use super::fault::{Fault, Tampering};
 use super::index::lookup;
 use super::journal::JOURNAL_FILE;
@@ -14,7 +14,7 @@ use super::ledger::START_KIND;
 use super::record::{Head, Record};
 use crate::base::RunId;
 use crate::event::{Event, Happening, RunState, RunStatus};
-use crate::host::{HostError, StateDir, records, store};
+use crate::host::{HostError, StateDir, records, run_folder};
 
 /// Why a run cannot be read.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -57,11 +57,11 @@ pub struct JournalReader {
 }
 
 impl JournalReader {
-    /// Opens the journal of run `id`. `sealed` is what the ledger has of a run that has ended.
+    /// Opens the journal of run `id`, of which the ledger knows `seals`.
     ///
     /// # Errors
     /// When there is none, or it cannot be opened.
-    pub fn open(state: &StateDir, id: &RunId, sealed: Option<Head>) -> Result<Self, AuditError> {
+    pub fn open(state: &StateDir, id: &RunId, seals: Seals) -> Result<Self, AuditError> {
         let path = state.run(id).join(JOURNAL_FILE);
         let Some(file) = records::open(&path)? else {
             let run = id.clone();
@@ -69,7 +69,7 @@ impl JournalReader {
         };
         Ok(Self {
             run: id.clone(),
-            records: Records::new(BufReader::with_capacity(1 << 16, file), sealed),
+            records: Records::new(BufReader::with_capacity(1 << 16, file), seals),
             over: false,
         })
     }
@@ -168,25 +168,36 @@ impl Iterator for JournalReader {
 /// # Errors
 /// When there is no such run, or its journal does not verify.
 pub fn load_run(state: &StateDir, id: &RunId) -> Result<RunState, AuditError> {
+    load_run_with_head(state, id).map(|(run, _)| run)
+}
+
+/// The same, and where its journal's chain stands, for whoever goes on with it.
+///
+/// # Errors
+/// As [`load_run`].
+pub fn load_run_with_head(state: &StateDir, id: &RunId) -> Result<(RunState, Head), AuditError> {
     // In this order: what is dead now writes nothing more, and what has ended was written whole.
-    let alive = store::is_alive(state, id)?;
-    let sealed = lookup(state, id)?.and_then(|run| run.end.map(|end| end.head()));
-    load(state, id, sealed, alive)
+    let alive = run_folder::is_alive(state, id)?;
+    let seals = lookup(state, id)?
+        .map(|run| run.seals())
+        .unwrap_or_default();
+    load(state, id, seals, alive)
 }
 
 /// The same, where it is known what the ledger says of it and whether anything of it lives.
 pub(super) fn load(
     state: &StateDir,
     id: &RunId,
-    sealed: Option<Head>,
+    seals: Seals,
     alive: bool,
-) -> Result<RunState, AuditError> {
+) -> Result<(RunState, Head), AuditError> {
     let broken = |fault| AuditError::Journal {
         run: id.clone(),
         fault,
     };
     let mut folded: Option<RunState> = None;
-    for happening in JournalReader::open(state, id, sealed)? {
+    let mut reader = JournalReader::open(state, id, seals)?;
+    for happening in reader.by_ref() {
         let happening = match happening {
             Ok(happening) => happening,
             Err(fault) if fault.is_torn() => break,
@@ -202,5 +213,5 @@ pub(super) fn load(
     if !alive && run.status == RunStatus::Running {
         run.interrupted();
     }
-    Ok(run)
+    Ok((run, reader.head()))
 }

@@ -8,11 +8,12 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
+use super::read::load_run_with_head;
 use super::trail::Trail;
 use crate::base::{Clock, RunId, StepId, StepPath};
 use crate::event::{
     ClaimedBy, EffectClass, Event, Happening, Journal as _, PlannedStep, PlaybookInfo, RepeatClass,
-    RunEnd, RunStart, RunStatus, Section, Status, StepResult, StepStart,
+    ResumeKind, RunEnd, RunResume, RunStart, RunStatus, Section, Status, StepResult, StepStart,
 };
 use crate::host::{RunFolder, StateDir};
 
@@ -98,6 +99,7 @@ pub fn step(number: u64) -> [Happening; 2] {
         claimed_by: ClaimedBy::Type,
         name: None,
         config: serde_json::json!({ "argv": ["vacuum", number] }),
+        input: None,
     };
     let mut result = StepResult::of(Status::Succeeded);
     result.changed = true;
@@ -106,6 +108,21 @@ pub fn step(number: u64) -> [Happening; 2] {
         at(number * 2, Some(number), Event::StepStart(start)),
         at(number * 2 + 1, Some(number), Event::StepResult(result)),
     ]
+}
+
+/// A run is gone on with.
+pub fn resume() -> Happening {
+    let resume = RunResume {
+        kind: ResumeKind::Resume,
+        again: Vec::new(),
+        edited: None,
+        fenced: vec!["process 7 of `s1`: vacuumdb".to_owned()],
+        host: "db1".to_owned(),
+        user: "ops".to_owned(),
+        pid: 2,
+        engine: "0.1.0".to_owned(),
+    };
+    at(50, None, Event::RunResume(resume))
 }
 
 /// A run's last event.
@@ -177,6 +194,24 @@ impl Recorded {
             trail.append(&end(RunStatus::Succeeded)).unwrap();
         }
         (folder, trail)
+    }
+
+    /// The run is gone on with: step `s<number>` and, if it `ends`, its end.
+    pub fn resume(&mut self, number: u64, ends: bool) {
+        let taken = RunFolder::take_over(&self.state, &self.run)
+            .unwrap()
+            .unwrap();
+        let (past, head) = load_run_with_head(&self.state, &self.run).unwrap();
+        let folder = taken.open().unwrap();
+        let clock = Clock::system();
+        let trail = Trail::resume(&self.state, &folder, clock, &past, head).unwrap();
+        trail.append(&resume()).unwrap();
+        for happening in step(number) {
+            trail.append(&happening).unwrap();
+        }
+        if ends {
+            trail.append(&end(RunStatus::Succeeded)).unwrap();
+        }
     }
 
     /// The run's journal.

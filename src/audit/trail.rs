@@ -3,6 +3,8 @@
 //! - With a run's first event its journal is begun and on disk before the ledger has its start: so a
 //!   run in the ledger always has a journal, and a journal that is not in the ledger has done
 //!   nothing.
+//! - When a run is gone on with, the ledger says so, and where the journal stood, before the journal
+//!   does.
 //! - With its last event the journal is whole and on disk before the ledger has its end, which holds
 //!   the number of its records and the hash of the last.
 
@@ -10,10 +12,12 @@ use std::cell::RefCell;
 use std::pin::Pin;
 
 use super::journal::FileJournal;
-use super::ledger::{Ledger, RunEnded, RunStarted};
+use super::ledger::{Ledger, RunEnded, RunResumed, RunStarted};
 use super::record::Head;
 use crate::base::{Clock, RunId};
-use crate::event::{Event, Happening, Journal, JournalError, RunEnd, RunStart};
+use crate::event::{
+    Event, Happening, Journal, JournalError, RunEnd, RunResume, RunStart, RunState,
+};
 use crate::host::{RunFolder, StateDir};
 
 /// The audit of one run. Once anything of it could not be written, it fails for ever.
@@ -48,6 +52,30 @@ impl Trail {
         })
     }
 
+    /// Goes on with the audit of a run, whose journal was read up to `verified` and came to `past`.
+    /// Only whoever has taken the run over may do this. Nothing is written before the first event,
+    /// but what sets torn bytes aside.
+    ///
+    /// # Errors
+    /// When the journal cannot be gone on with.
+    pub fn resume(
+        state: &StateDir,
+        folder: &RunFolder,
+        clock: Clock,
+        past: &RunState,
+        verified: Head,
+    ) -> Result<Self, JournalError> {
+        Ok(Self {
+            journal: FileJournal::resume(folder, verified, clock.wall())?,
+            ledger: Ledger::of(state, clock),
+            started: RefCell::new(Some(Started {
+                run: past.run.clone(),
+                playbook: past.playbook.name.clone(),
+                at: past.started_at,
+            })),
+        })
+    }
+
     /// Where the journal's chain stands.
     pub fn head(&self) -> Head {
         self.journal.head()
@@ -72,6 +100,35 @@ impl Trail {
             playbook: started.playbook,
             at,
         });
+        Ok(())
+    }
+
+    /// Before the journal's own record of it: else a crash in between would leave a record after the
+    /// end that the ledger knows.
+    fn go_on(&self, at: jiff::Timestamp, resume: &RunResume) -> Result<(), JournalError> {
+        let run = self
+            .started
+            .borrow()
+            .as_ref()
+            .map(|started| started.run.clone());
+        let Some(run) = run else {
+            return Err(JournalError {
+                what: "go on with the run".to_owned(),
+                cause: "it has not started, or has ended".to_owned(),
+            });
+        };
+        self.journal.sync_now()?;
+        let head = self.journal.head();
+        self.ledger.resume(
+            at,
+            &RunResumed {
+                run,
+                user: resume.user.clone(),
+                host: resume.host.clone(),
+                records: head.seq,
+                last_hash: head.hash,
+            },
+        )?;
         Ok(())
     }
 
@@ -101,6 +158,10 @@ impl Trail {
 
 impl Journal for Trail {
     fn append(&self, happening: &Happening) -> Result<(), JournalError> {
+        if let Event::RunResume(resume) = &happening.event {
+            self.go_on(happening.at, resume)
+                .map_err(|error| self.journal.fail(error))?;
+        }
         self.journal.append(happening)?;
         match &happening.event {
             Event::RunStart(start) => self.start(happening.at, start),

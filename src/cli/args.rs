@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::base::{Duration, Format};
+use crate::base::{Duration, Format, StepPath};
 use crate::report::graph::Drawing;
 
 /// A declarative runbook engine: playbooks that are checked before they run, and an audit trail
@@ -27,8 +27,8 @@ pub(super) struct Cli {
 const EXIT_CODES: &str = "\
 Exit status: 0 done; 1 a step failed or a check is critical or unknown (validate: errors); 2 nothing \
 ran: bad usage or an invalid playbook; 3 nothing more ran: approval missing; 4 an outcome is \
-unknown; 5 the audit could not be written or does not verify; 124 the run's deadline passed; 130, \
-143 cancelled";
+unknown; 5 the audit could not be written or does not verify; 75 another process has it; 124 the \
+run's deadline passed; 130, 143 cancelled";
 
 /// Options of every verb.
 #[derive(Debug, Args)]
@@ -55,6 +55,12 @@ pub(super) enum Color {
 pub(super) enum Verb {
     /// Run a playbook
     Run(RunArgs),
+    /// Go on with a run that was interrupted, cancelled or left waiting
+    Resume(ResumeArgs),
+    /// Run a step of a past run again, and what waits for it
+    Retry(RetryArgs),
+    /// Say whether a step whose outcome is unknown has happened
+    Resolve(ResolveArgs),
     /// Check playbooks without running anything
     Validate(ValidateArgs),
     /// List the playbooks of a folder
@@ -124,6 +130,16 @@ pub(super) struct RunArgs {
     /// Say what would be done, and touch nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Run this step alone, with the steps that it needs or reads
+    #[arg(long = "step", value_name = "STEP")]
+    pub steps: Vec<String>,
+    #[command(flatten)]
+    pub how: HowArgs,
+}
+
+/// How a run is run and told.
+#[derive(Debug, Args)]
+pub(super) struct HowArgs {
     /// Say yes to what asks for a confirmation
     #[arg(short, long)]
     pub yes: bool,
@@ -133,9 +149,6 @@ pub(super) struct RunArgs {
     /// How many steps run side by side, where the playbook lets them
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub max_parallel: Option<u16>,
-    /// Run this step alone, with the steps that it needs or reads
-    #[arg(long = "step", value_name = "STEP")]
-    pub steps: Vec<String>,
     /// How long the run may take
     #[arg(long, value_name = "DURATION")]
     pub timeout: Option<Duration>,
@@ -145,6 +158,53 @@ pub(super) struct RunArgs {
     /// Also write a report when the run is over: markdown, json or junit (repeatable)
     #[arg(long = "report", value_name = "FORMAT=FILE")]
     pub reports: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ResumeArgs {
+    /// A run's id, the beginning of one, or `last`
+    pub run: String,
+    #[command(flatten)]
+    pub params: ParamArgs,
+    /// After an edit of the playbook: run finished steps again that it changed
+    #[arg(long, conflicts_with = "keep_changed")]
+    pub rerun_changed: bool,
+    /// After an edit of the playbook: take finished steps that it changed as they are
+    #[arg(long)]
+    pub keep_changed: bool,
+    #[command(flatten)]
+    pub how: HowArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RetryArgs {
+    /// The step to begin with; it and all that wait for it run again
+    #[arg(long, value_name = "STEP")]
+    pub from: String,
+    #[command(flatten)]
+    pub resume: ResumeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ResolveArgs {
+    /// A run's id, the beginning of one, or `last`
+    pub run: String,
+    /// The step, or an item of it, such as `restart` or `reindex[3]`
+    pub step: StepPath,
+    /// Whether it happened
+    #[arg(long = "as", value_enum, value_name = "OUTCOME")]
+    pub outcome: Outcome,
+    /// How you know
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Outcome {
+    /// It happened: what waits for it can go on
+    Done,
+    /// It did not happen: it runs again
+    NotDone,
 }
 
 #[derive(Debug, Args)]

@@ -126,14 +126,14 @@ fn show(out: &mut Output, run: &str, format: Format) -> u8 {
         Ok(found) => found,
         Err(code) => return code,
     };
-    let sealed = match lookup(&state, &id) {
-        Ok(run) => run.and_then(|run| run.end.map(|end| end.head())),
+    let seals = match lookup(&state, &id) {
+        Ok(run) => run.map(|run| run.seals()).unwrap_or_default(),
         Err(error) => {
             out.error(&error.to_string(), None);
             return exit::AUDIT;
         }
     };
-    let mut reader = match JournalReader::open(&state, &id, sealed) {
+    let mut reader = match JournalReader::open(&state, &id, seals) {
         Ok(reader) => reader,
         Err(error) => {
             out.error(&error.to_string(), None);

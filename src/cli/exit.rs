@@ -12,3 +12,5 @@ pub const REFUSED: u8 = 3;
 pub const UNKNOWN: u8 = 4;
 /// The audit could not be written, or does not verify.
 pub const AUDIT: u8 = 5;
+/// Another process has what this one needs: the run itself, or a lock.
+pub const BUSY: u8 = 75;

@@ -13,6 +13,8 @@ mod list;
 mod load;
 mod logs;
 mod output;
+mod resolve;
+mod resume;
 mod run;
 mod schema;
 mod show;
@@ -37,6 +39,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
     tell_logs(&out);
     let code = match cli.verb {
         Verb::Run(args) => run::run(&mut out, args),
+        Verb::Resume(args) => resume::resume(&mut out, args),
+        Verb::Retry(args) => resume::retry(&mut out, args),
+        Verb::Resolve(args) => resolve::run(&mut out, args),
         Verb::Validate(args) => validate::run(&mut out, args),
         Verb::List(args) => list::run(&mut out, args),
         Verb::Show(args) => show::run(&mut out, args),

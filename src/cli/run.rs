@@ -1,8 +1,8 @@
 //! `runbook run PLAYBOOK`, dry or for real.
 
-mod begin;
+pub(super) mod begin;
 mod dry;
-mod reports;
+pub(super) mod reports;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -11,17 +11,17 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::args::RunArgs;
+use super::args::{HowArgs, RunArgs};
 use super::output::Output;
 use super::{exit, load};
 use crate::audit::Trail;
-use crate::base::{Clock, Format, ReportFile};
+use crate::base::{Clock, Format, ReportFile, RunId};
 use crate::compile::Program;
-use crate::diag::codes;
-use crate::event::{Happening, RunState, Sink};
-use crate::exec::{self, Request, Secrets};
+use crate::diag::{Code, codes};
+use crate::event::{Happening, JournalError, RunState, Sink};
+use crate::exec::{self, Past, Request, Secrets};
 use crate::host::signals::Signals;
-use crate::host::{RunFolder, StateDir, process};
+use crate::host::{HostError, RunFolder, StateDir, process};
 use crate::model::SecretSource;
 use crate::report::jsonl::Jsonl;
 use crate::report::render;
@@ -35,7 +35,7 @@ pub(super) fn run(out: &mut Output, args: RunArgs) -> u8 {
     let Some(params) = load::params(out, &program, &args.params) else {
         return exit::USAGE;
     };
-    let reports = match reports::parse(&args.reports) {
+    let reports = match reports::parse(&args.how.reports) {
         Ok(reports) => reports,
         Err(message) => {
             let code = codes::BAD_REPORT;
@@ -51,11 +51,25 @@ pub(super) fn run(out: &mut Output, args: RunArgs) -> u8 {
         }
     };
     if args.dry_run {
-        return dry::run(out, &program, params, args.format, &reports);
+        return dry::run(out, &program, params, args.how.format, &reports);
     }
-    if let Some(code) = begin::refuse(out, &program, &args) {
+    if let Some(code) = begin::refuse(out, &program, args.how.yes) {
         return code;
     }
+    on_runtime(out, async |out| {
+        let engine = match Setup::new(&program, &args.how, &reports).await {
+            Ok(engine) => engine,
+            Err(refusal) => return refusal.tell(out),
+        };
+        match engine.begin(out, params, only).await {
+            Ok(code) => code,
+            Err(refusal) => refusal.tell(out),
+        }
+    })
+}
+
+/// What happens on the engine's runtime.
+pub(super) fn on_runtime(out: &mut Output, work: impl AsyncFnOnce(&mut Output) -> u8) -> u8 {
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -66,139 +80,179 @@ pub(super) fn run(out: &mut Output, args: RunArgs) -> u8 {
             return exit::USAGE;
         }
     };
-    let code = runtime.block_on(real(out, &program, params, &args, only, &reports));
+    let code = runtime.block_on(work(out));
     // A look at a dead mount may hang in the kernel for ever; it must not keep us.
     runtime.shutdown_background();
     code
 }
 
-/// A run for real: recorded before, while and after.
-async fn real(
-    out: &mut Output,
-    program: &Program,
-    params: Map<String, Value>,
-    args: &RunArgs,
-    only: Option<Vec<bool>>,
-    reports: &[ReportFile],
-) -> u8 {
-    let clock = Clock::system();
-    let environment = environment(program);
-    let state = match StateDir::locate().and_then(|state| state.create().map(|()| state)) {
-        Ok(state) => state,
-        Err(error) => return fail(out, exit::AUDIT, &error.to_string(), error.help.as_deref()),
-    };
-    let secrets = match exec::resolve_secrets(program, &clock, &environment, state.path()).await {
-        Ok(secrets) => secrets,
-        Err(errors) => {
-            for error in errors {
-                out.coded_error(
-                    codes::SECRET_UNAVAILABLE,
-                    &error.to_string(),
-                    error.help.as_deref(),
-                );
-            }
-            return exit::USAGE;
+/// Why nothing ran.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    code: u8,
+    messages: Vec<(Option<Code>, String, Option<String>)>,
+}
+
+impl Refusal {
+    pub(super) fn new(code: u8, message: impl Into<String>, help: Option<String>) -> Self {
+        Self {
+            code,
+            messages: vec![(None, message.into(), help)],
         }
-    };
-    match record(
-        out,
-        program,
-        params,
-        args,
-        only,
-        reports,
-        &clock,
-        &state,
-        secrets,
-        environment,
-    )
-    .await
-    {
-        Ok(code) => code,
-        Err((code, message, help)) => fail(out, code, &message, help.as_deref()),
+    }
+
+    /// What the state folder or the system refused.
+    pub(super) fn host(error: HostError) -> Self {
+        Self::new(exit::AUDIT, format!("{error}; nothing ran"), error.help)
+    }
+
+    /// The audit cannot be written.
+    pub(super) fn audit(error: &JournalError) -> Self {
+        Self::new(exit::AUDIT, format!("{error}; nothing ran"), None)
+    }
+
+    pub(super) fn tell(self, out: &Output) -> u8 {
+        for (code, message, help) in &self.messages {
+            match code {
+                Some(code) => out.coded_error(*code, message, help.as_deref()),
+                None => out.error(message, help.as_deref()),
+            }
+        }
+        self.code
     }
 }
 
-fn fail(out: &Output, code: u8, message: &str, help: Option<&str>) -> u8 {
-    out.error(&format!("{message}; nothing ran"), help);
-    code
-}
-
-type Refusal = (u8, String, Option<String>);
-
-#[expect(
-    clippy::too_many_arguments,
-    reason = "it puts everything together, and is called once"
-)]
-async fn record(
-    out: &mut Output,
-    program: &Program,
-    params: Map<String, Value>,
-    args: &RunArgs,
-    only: Option<Vec<bool>>,
-    reports: &[ReportFile],
-    clock: &Clock,
-    state: &StateDir,
-    secrets: Secrets,
+/// What a run for real is set up with, before anything is recorded.
+pub(super) struct Setup<'a> {
+    pub program: &'a Program,
+    pub how: &'a HowArgs,
+    pub reports: &'a [ReportFile],
+    pub clock: Clock,
+    pub state: StateDir,
+    pub digest_key: Vec<u8>,
+    pub secrets: Secrets,
     environment: HashMap<OsString, OsString>,
-) -> Result<u8, Refusal> {
-    let audit = |message: String| (exit::AUDIT, message, None);
-    let host = |error: crate::host::HostError| (exit::AUDIT, error.to_string(), error.help);
-    let digest_key = state.digest_key().map_err(host)?;
-    let signals = Signals::listen().map_err(host)?;
-    let run = begin::new_run_id(clock);
-    let folder = Arc::new(RunFolder::create(state, &run).map_err(host)?);
-    begin::keep_inputs(program, &folder).map_err(host)?;
-    let trail = Trail::create(state, &folder, clock.clone()).map_err(|e| audit(e.to_string()))?;
-    process::become_subreaper();
+}
 
-    let mut fold = Fold(None);
-    let mut shown = Shown::new(out, args.format);
-    let mut sinks: Vec<&mut dyn Sink> = vec![&mut fold];
-    if let Some(sink) = shown.sink() {
-        sinks.push(sink);
+/// A run, and where it is recorded.
+pub(super) struct Recorded {
+    pub run: RunId,
+    pub folder: RunFolder,
+    pub trail: Trail,
+}
+
+impl<'a> Setup<'a> {
+    /// Makes the state folder, and reads the secrets.
+    pub(super) async fn new(
+        program: &'a Program,
+        how: &'a HowArgs,
+        reports: &'a [ReportFile],
+    ) -> Result<Self, Refusal> {
+        let clock = Clock::system();
+        let environment = environment(program);
+        let state = StateDir::locate().map_err(Refusal::host)?;
+        state.create().map_err(Refusal::host)?;
+        let secrets = exec::resolve_secrets(program, &clock, &environment, state.path());
+        let secrets = secrets.await.map_err(|errors| Refusal {
+            code: exit::USAGE,
+            messages: { errors.into_iter() }
+                .map(|error| {
+                    let code = codes::SECRET_UNAVAILABLE;
+                    (Some(code), error.to_string(), error.help)
+                })
+                .collect(),
+        })?;
+        let digest_key = state.digest_key().map_err(Refusal::host)?;
+        Ok(Self {
+            program,
+            how,
+            reports,
+            clock,
+            state,
+            digest_key,
+            secrets,
+            environment,
+        })
     }
-    let request = Request {
-        program,
-        run: run.clone(),
-        params,
-        secrets,
-        digest_key,
-        clock: clock.clone(),
-        folder,
-        journal: &trail,
-        sinks,
-        signals,
-        environment,
-        max_parallel: args
-            .max_parallel
-            .map_or_else(begin::default_parallel, usize::from),
-        timeout: args.timeout,
-        follow_output: out.verbose && matches!(args.format, Format::Text | Format::Jsonl),
-        only,
-    };
-    let result = exec::run(request).await;
-    drop(shown);
-    let ended = match result {
-        Ok(ended) => ended,
-        Err(error) => return Err((exit::USAGE, error.to_string(), None)),
-    };
-    if let Some(message) = &ended.audit_error {
-        out.error(message, Some("nothing more was started after that"));
+
+    /// A new run.
+    async fn begin(
+        self,
+        out: &mut Output,
+        params: Map<String, Value>,
+        only: Option<Vec<bool>>,
+    ) -> Result<u8, Refusal> {
+        let run = begin::new_run_id(&self.clock);
+        let folder = RunFolder::create(&self.state, &run).map_err(Refusal::host)?;
+        begin::keep_inputs(self.program, &folder).map_err(Refusal::host)?;
+        let trail = Trail::create(&self.state, &folder, self.clock.clone());
+        let trail = trail.map_err(|error| Refusal::audit(&error))?;
+        let recorded = Recorded { run, folder, trail };
+        self.go(out, params, only, recorded, None).await
     }
-    let mut code = ended.exit_code;
-    if let Some(run_state) = &fold.0 {
-        if !matches!(args.format, Format::Text | Format::Jsonl) {
-            match render(run_state, args.format) {
-                Ok(text) => out.data(text),
-                Err(error) => out.error(&error.to_string(), None),
+
+    /// Runs it to its end.
+    pub(super) async fn go(
+        self,
+        out: &mut Output,
+        params: Map<String, Value>,
+        only: Option<Vec<bool>>,
+        recorded: Recorded,
+        past: Option<Past>,
+    ) -> Result<u8, Refusal> {
+        let signals = Signals::listen().map_err(Refusal::host)?;
+        process::become_subreaper();
+        let format = self.how.format;
+        let mut fold = Fold(past.as_ref().map(|past| past.state.clone()));
+        let mut shown = Shown::new(out, format);
+        if let Some(past) = &past {
+            shown.resume(past);
+        }
+        let mut sinks: Vec<&mut dyn Sink> = vec![&mut fold];
+        if let Some(sink) = shown.sink() {
+            sinks.push(sink);
+        }
+        let max_parallel = self.how.max_parallel;
+        let request = Request {
+            program: self.program,
+            run: recorded.run,
+            params,
+            secrets: self.secrets,
+            digest_key: self.digest_key,
+            clock: self.clock,
+            folder: Arc::new(recorded.folder),
+            journal: &recorded.trail,
+            sinks,
+            signals,
+            environment: self.environment,
+            max_parallel: max_parallel.map_or_else(begin::default_parallel, usize::from),
+            timeout: self.how.timeout,
+            follow_output: out.verbose && matches!(format, Format::Text | Format::Jsonl),
+            past,
+            only,
+        };
+        let result = exec::run(request).await;
+        drop(shown);
+        let ended = result
+            .map_err(|error| Refusal::new(exit::USAGE, format!("{error}; nothing ran"), None))?;
+        if let Some(message) = &ended.audit_error {
+            out.error(message, Some("nothing more was started after that"));
+        }
+        let mut code = ended.exit_code;
+        if let Some(state) = &fold.0 {
+            if !matches!(format, Format::Text | Format::Jsonl) {
+                match render(state, format) {
+                    Ok(text) => out.data(text),
+                    Err(error) => out.error(&error.to_string(), None),
+                }
+            }
+            let written = reports::write_all(out, self.program, state, self.reports);
+            if !written && code == exit::DONE {
+                code = exit::FAILED;
             }
         }
-        if !reports::write_all(out, program, run_state, reports) && code == exit::DONE {
-            code = exit::FAILED;
-        }
+        Ok(code)
     }
-    Ok(code)
 }
 
 /// The state of the run, folded while it goes on.
@@ -236,6 +290,13 @@ impl Shown {
             }
             Format::Jsonl => Self::Lines(Box::new(Jsonl::new(out.watched(), out.verbose))),
             _ => Self::Nothing,
+        }
+    }
+
+    /// It takes up a run that another process began.
+    fn resume(&mut self, past: &Past) {
+        if let Self::Terminal(terminal) = self {
+            terminal.resume(&past.state_after());
         }
     }
 

@@ -41,9 +41,9 @@ pub(super) fn run(out: &mut Output, args: StatusArgs) -> u8 {
 fn events(out: &mut Output, folder: &StateDir, run: &RunId) -> u8 {
     let reader = lookup(folder, run)
         .map_err(|error| error.to_string())
-        .map(|known| known.and_then(|known| known.end.map(|end| end.head())))
-        .and_then(|sealed| {
-            JournalReader::open(folder, run, sealed).map_err(|error| error.to_string())
+        .map(|known| known.map(|known| known.seals()).unwrap_or_default())
+        .and_then(|seals| {
+            JournalReader::open(folder, run, seals).map_err(|error| error.to_string())
         });
     let reader = match reader {
         Ok(reader) => reader,

@@ -114,10 +114,18 @@ fn references(step: &Step) -> Vec<&Reference> {
         found.extend(lock.key.references());
     }
     if let Some(undo) = &step.undo {
-        found.extend(undo.config.references());
+        // It is taken back once its own result is there.
+        let own = |r: &&Reference| {
+            r.root() == "steps"
+                && r.fields()
+                    .first()
+                    .is_some_and(|id| **id == *step.id.value.as_str())
+        };
+        found.extend(undo.config.references().into_iter().filter(|r| !own(r)));
     }
     if let Some(verify) = &step.verify {
         found.extend(verify.probe.config.references());
+        found.extend(verify.expect.references());
     }
     found
 }

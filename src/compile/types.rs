@@ -99,16 +99,60 @@ impl Types {
             let fields = context
                 .steps
                 .iter()
-                .map(|step| (step.id.value.as_str(), step_type(context, self, step)));
+                .map(|step| (step.id.value.as_str(), step_type(context, step)));
             Type::object(Fields::new(fields).called("step").owned_by("the playbook"))
         };
         self.steps.get_or_init(make).clone()
     }
 }
 
+/// Where the `expect` of a `verify` looks names up: `probe` is what its own type found.
+pub(super) struct ProbeScope<'a> {
+    pub inner: &'a dyn TypeScope,
+    pub context: &'a Context<'a>,
+    /// The name of the type that looks.
+    pub ty: &'static str,
+}
+
+impl TypeScope for ProbeScope<'_> {
+    fn root(&self, name: &str) -> Option<Type> {
+        if name != "probe" {
+            return self.inner.root(name);
+        }
+        let outputs = self.context.registry.outputs(self.ty).cloned();
+        let fields = Fields::new([
+            ("status", Type::one_of(["succeeded", "failed"])),
+            ("outputs", outputs.unwrap_or(Type::Any)),
+            ("findings", Type::list(finding_type())),
+        ]);
+        Some(Type::object(fields.owned_by("`probe`")))
+    }
+
+    fn roots(&self) -> Vec<String> {
+        let mut roots = self.inner.roots();
+        roots.push("probe".to_owned());
+        roots
+    }
+
+    fn describe_missing(&self, path: &[&str]) -> Option<String> {
+        self.inner.describe_missing(path)
+    }
+}
+
+fn finding_type() -> Type {
+    Type::object(Fields::new([
+        (
+            "level",
+            Type::one_of(Level::ALL.iter().map(|level| level.as_str())),
+        ),
+        ("subject", Type::String),
+        ("message", Type::String),
+        ("help", Type::nullable(Type::String)),
+    ]))
+}
+
 /// What `steps.<id>` is.
-fn step_type(context: &Context<'_>, types: &Types, step: &Step) -> Type {
-    let _ = types;
+fn step_type(context: &Context<'_>, step: &Step) -> Type {
     let outputs = context
         .registry
         .outputs(step.ty.name())
@@ -118,15 +162,6 @@ fn step_type(context: &Context<'_>, types: &Types, step: &Step) -> Type {
         Some(_) => Type::list(Type::nullable(outputs)),
         None => outputs,
     };
-    let finding = Fields::new([
-        (
-            "level",
-            Type::one_of(Level::ALL.iter().map(|level| level.as_str())),
-        ),
-        ("subject", Type::String),
-        ("message", Type::String),
-        ("help", Type::nullable(Type::String)),
-    ]);
     let over = Status::ALL
         .iter()
         .filter(|status| status.is_over())
@@ -135,7 +170,7 @@ fn step_type(context: &Context<'_>, types: &Types, step: &Step) -> Type {
         ("status", Type::one_of(over)),
         ("changed", Type::Bool),
         ("outputs", outputs),
-        ("findings", Type::list(Type::object(finding))),
+        ("findings", Type::list(finding_type())),
         ("preview", Type::Any),
     ]);
     Type::object(fields.owned_by(format!("step `{}`", step.id.value)))

@@ -38,8 +38,17 @@ impl Usage {
         step: &Step,
         vars: &mut BTreeSet<String>,
     ) {
-        let texts = step.name.iter().flat_map(|name| name.references());
-        let conditions = step.when.iter().flat_map(|when| when.references());
+        let message = step.approval.iter().flat_map(|approval| &approval.message);
+        let texts = { step.name.iter() }
+            .chain(message)
+            .chain(step.lock.iter().map(|lock| &lock.key))
+            .flat_map(|text| text.references());
+        let asked = step.approval.iter().flat_map(|approval| &approval.when);
+        let expected = step.verify.iter().map(|verify| &verify.expect);
+        let conditions = { step.when.iter() }
+            .chain(asked)
+            .chain(expected)
+            .flat_map(|when| when.references());
         for reference in texts.chain(conditions) {
             self.read(playbook, reference, vars);
         }
@@ -47,13 +56,29 @@ impl Usage {
         if let Some(foreach) = &step.foreach {
             self.tree(playbook, &foreach.list, vars);
         }
-        let shape = registry
-            .shape(step.ty.name())
-            .map(Shape::fields)
-            .unwrap_or_default();
+        let within = { step.verify.iter() }
+            .map(|verify| &verify.probe)
+            .chain(&step.undo);
+        for inner in within {
+            self.tree(playbook, &inner.config, vars);
+            self.connections(playbook, registry, inner.ty.name(), &inner.config, vars);
+        }
+        self.connections(playbook, registry, step.ty.name(), &step.config, vars);
+    }
+
+    /// The connections that a configuration of type `ty` names.
+    fn connections(
+        &mut self,
+        playbook: &Playbook,
+        registry: &Registry,
+        ty: &str,
+        config: &Tree,
+        vars: &mut BTreeSet<String>,
+    ) {
+        let shape = registry.shape(ty).map(Shape::fields).unwrap_or_default();
         for field in shape {
             if matches!(field.shape, Shape::Text(TextKind::Connection(_))) {
-                self.connection(playbook, named(&step.config, &field.name), vars);
+                self.connection(playbook, named(config, &field.name), vars);
             }
         }
     }

@@ -166,6 +166,7 @@ impl World {
             world: self,
             item: None,
             own: None,
+            probe: None,
         }
     }
 }
@@ -281,6 +282,7 @@ pub struct Local<'a> {
     world: &'a World,
     item: Option<(String, Result<Value, Arc<str>>, u32)>,
     own: Option<(StepId, Value)>,
+    probe: Option<Value>,
 }
 
 impl Local<'_> {
@@ -296,7 +298,13 @@ impl Local<'_> {
         self
     }
 
-    /// With the step's own result so far, for `retry.until`.
+    /// With what the step's `verify` found, for its `expect`.
+    pub fn with_probe(mut self, probe: Value) -> Self {
+        self.probe = Some(probe);
+        self
+    }
+
+    /// With the step's own result, for `retry.until` and `undo`.
     pub fn with_own(mut self, id: StepId, own: StepValue) -> Self {
         self.own = Some((id, own.into_value()));
         self
@@ -324,6 +332,7 @@ impl RootSource for Local<'_> {
             }
             "vars" => Some(self.world.vars.clone()),
             "secrets" => self.world.secrets.clone(),
+            "probe" => self.probe.clone(),
             "steps" => {
                 let steps = Arc::clone(&self.world.steps);
                 Some(Value::from_object(StepsObject {

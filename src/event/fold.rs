@@ -7,7 +7,8 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::kinds::{
-    Event, Happening, LogFile, PlaybookInfo, RunStart, Section, StepResult, StepStart,
+    Edited, Event, Happening, LogFile, PlaybookInfo, RunResume, RunStart, Section, SkipKind,
+    StepResolve, StepResult, StepStart,
 };
 use super::status::{EffectClass, Finding, Level, RepeatClass, RunStatus, Status};
 use crate::base::{RunId, StepId, StepPath};
@@ -88,6 +89,10 @@ pub struct StepState {
     pub help: Option<String>,
     /// Why it was skipped, cancelled or is unknown.
     pub reason: Option<String>,
+    /// Why it was not started, where it was not.
+    pub skip: Option<SkipKind>,
+    /// A keyed digest of what it was given.
+    pub input: Option<String>,
     /// What its processes wrote.
     pub logs: Vec<LogFile>,
 }
@@ -127,7 +132,49 @@ impl StepState {
             error: None,
             help: None,
             reason: None,
+            skip: None,
+            input: None,
             logs: Vec::new(),
+        }
+    }
+
+    /// Whether it has come to a result that a run which is gone on with takes as it is: it
+    /// succeeded, was not wanted, or failed and was allowed to.
+    pub fn stands(&self) -> bool {
+        match self.status {
+            Status::Succeeded => true,
+            Status::Skipped => {
+                matches!(self.skip, Some(SkipKind::When | SkipKind::NotAsked))
+            }
+            Status::Failed | Status::TimedOut => self.allowed,
+            Status::Pending | Status::Running | Status::Cancelled | Status::Unknown => false,
+        }
+    }
+
+    /// It has not started, but for the number of its attempts: each has files of its own.
+    fn reset(&mut self) {
+        let fresh = Self::new(
+            self.path.clone(),
+            self.ty.clone(),
+            self.name.take(),
+            self.section,
+        );
+        let old = std::mem::replace(self, fresh);
+        self.attempts = old.attempts;
+        self.items = old.items;
+        self.item = old.item;
+    }
+
+    /// A person said whether it had happened.
+    fn resolve(&mut self, happening: &Happening, resolve: &StepResolve) {
+        let StepResolve { done, reason, user } = resolve;
+        if *done {
+            self.status = Status::Succeeded;
+            self.changed = true;
+            self.started_at.get_or_insert(happening.at);
+            self.reason = Some(format!("{user} said that it is done: {reason}"));
+        } else {
+            self.reset();
         }
     }
 
@@ -204,6 +251,13 @@ impl RunState {
     pub fn apply(&mut self, happening: &Happening) {
         match &happening.event {
             Event::RunStart(_) => {}
+            Event::RunResume(resume) => self.resume(resume),
+            Event::StepVerify(_) => {}
+            Event::StepResolve(resolve) => {
+                if let Some(step) = self.entry(happening) {
+                    step.resolve(happening, resolve);
+                }
+            }
             Event::RunCancel(cancel) => self.cancelled_by = Some(cancel.by.clone()),
             Event::RunEnd(end) => {
                 self.status = end.status;
@@ -281,6 +335,52 @@ impl RunState {
         }
     }
 
+    /// It is gone on with: what has not come to a result that stands is pending again.
+    fn resume(&mut self, resume: &RunResume) {
+        if let Some(edited) = &resume.edited {
+            self.edit(edited);
+        }
+        let ended = self.ended_at.is_some();
+        for step in self.steps.values_mut() {
+            // What cleans up after a part of a run does so after the next part too.
+            let anew = ended && step.section == Section::Finally;
+            if anew || !step.stands() || resume.again.contains(&step.path.step) {
+                step.reset();
+            }
+        }
+        self.status = RunStatus::Running;
+        self.ended_at = None;
+        self.duration_ms = None;
+        self.exit_code = None;
+        self.cancelled_by = None;
+    }
+
+    /// The steps of an edited playbook, with what is known of those that it still has.
+    fn edit(&mut self, edited: &Edited) {
+        let mut before = std::mem::take(&mut self.steps);
+        for step in &edited.steps {
+            let path = StepPath::step(step.id.clone());
+            let mut state = StepState::new(path, step.ty.clone(), step.name.clone(), step.section);
+            let items = before
+                .iter()
+                .filter(|(path, _)| path.step == step.id && path.item.is_some());
+            let items: Vec<StepPath> = items.map(|(path, _)| path.clone()).collect();
+            if let Some(known) = before.shift_remove(&state.path) {
+                state = StepState {
+                    section: step.section,
+                    ..known
+                };
+            }
+            self.steps.insert(state.path.clone(), state);
+            for path in items {
+                if let Some(item) = before.shift_remove(&path) {
+                    self.steps.insert(path, item);
+                }
+            }
+        }
+        self.playbook = edited.playbook.clone();
+    }
+
     /// What is said of runs whose engine is gone: steps that had started and changed something once
     /// have an unknown outcome, the others were interrupted.
     pub fn interrupted(&mut self) {
@@ -318,6 +418,7 @@ impl StepState {
             self.name.clone_from(&start.name);
         }
         self.config = start.config.clone();
+        self.input.clone_from(&start.input);
     }
 
     fn end(&mut self, happening: &Happening, result: &StepResult) {
@@ -330,6 +431,7 @@ impl StepState {
         self.error.clone_from(&result.error);
         self.help.clone_from(&result.help);
         self.reason.clone_from(&result.reason);
+        self.skip = result.skip;
         self.logs.clone_from(&result.logs);
         if let Some(attempt) = happening.attempt {
             self.attempts = attempt;

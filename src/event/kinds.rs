@@ -66,6 +66,9 @@ events! {
     StepStart "step.start",
     StepAttempt "step.attempt",
     StepResult "step.result",
+    StepVerify "step.verify",
+    StepResolve "step.resolve",
+    RunResume "run.resume",
     RunCancel "run.cancel",
     RunEnd "run.end",
 }
@@ -142,6 +145,93 @@ pub struct RunStart {
     pub engine: String,
 }
 
+/// Why a run is gone on with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResumeKind {
+    /// From where it stood.
+    Resume,
+    /// From a step on, which is run again whatever it came to.
+    Retry,
+}
+
+/// A run that had ended, was interrupted or waited is gone on with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunResume {
+    /// Why.
+    pub kind: ResumeKind,
+    /// The steps that are run again although they had ended, with their items.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub again: Vec<StepId>,
+    /// What is run from now on, where that was edited meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edited: Option<Edited>,
+    /// What still lived of it, and was ended first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fenced: Vec<String>,
+    /// The machine's name.
+    pub host: String,
+    /// Who goes on with it.
+    pub user: String,
+    /// The engine's process.
+    pub pid: u32,
+    /// The engine's version.
+    pub engine: String,
+}
+
+/// A playbook that was edited between two parts of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Edited {
+    /// What is run from now on.
+    pub playbook: PlaybookInfo,
+    /// Its steps, in the order in which they stand.
+    pub steps: Vec<PlannedStep>,
+}
+
+/// A step's `verify:` was asked whether it had happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepVerify {
+    /// The type that looked.
+    #[serde(rename = "type")]
+    pub ty: String,
+    /// Its configuration, evaluated and redacted.
+    pub config: Value,
+    /// Its outputs, redacted.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub outputs: Value,
+    /// Whether the step had happened; nothing where that could not be found out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub happened: Option<bool>,
+    /// Why it could not be found out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// A person said whether a step had happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepResolve {
+    /// Whether it had.
+    pub done: bool,
+    /// How they know.
+    pub reason: String,
+    /// Who.
+    pub user: String,
+}
+
+/// Why a step was not started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SkipKind {
+    /// Its `when` was false.
+    When,
+    /// Something that it waits for did not succeed, or an item before it.
+    Blocked,
+    /// It was not asked for.
+    NotAsked,
+    /// The run was told to end before.
+    Stopped,
+}
+
 /// A `foreach` step's list is known.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ForeachExpand {
@@ -176,6 +266,10 @@ pub struct StepStart {
     pub name: Option<String>,
     /// Its configuration, evaluated and redacted.
     pub config: Value,
+    /// A keyed digest of its type and its configuration before redaction, in hex: whether a step of
+    /// an edited playbook would do the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<String>,
 }
 
 /// An attempt failed, and another will follow.
@@ -229,6 +323,9 @@ pub struct StepResult {
     /// Why it was skipped, cancelled or is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Why it was not started, where it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skip: Option<SkipKind>,
     /// What its processes wrote.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub logs: Vec<LogFile>,
@@ -247,14 +344,16 @@ impl StepResult {
             error: None,
             help: None,
             reason: None,
+            skip: None,
             logs: Vec::new(),
         }
     }
 
     /// A step that was not started, because of `reason`.
-    pub fn skipped(reason: impl Into<String>) -> Self {
+    pub fn skipped(skip: SkipKind, reason: impl Into<String>) -> Self {
         Self {
             reason: Some(reason.into()),
+            skip: Some(skip),
             ..Self::of(Status::Skipped)
         }
     }

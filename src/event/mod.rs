@@ -12,8 +12,9 @@ mod status;
 
 pub use fold::{AttemptState, RunState, StepState};
 pub use kinds::{
-    ClaimedBy, Event, ForeachExpand, Happening, LogFile, PlannedStep, PlaybookInfo, RunCancel,
-    RunEnd, RunStart, Section, StepAttempt, StepResult, StepStart, Stream, Transient,
+    ClaimedBy, Edited, Event, ForeachExpand, Happening, LogFile, PlannedStep, PlaybookInfo,
+    ResumeKind, RunCancel, RunEnd, RunResume, RunStart, Section, SkipKind, StepAttempt,
+    StepResolve, StepResult, StepStart, StepVerify, Stream, Transient,
 };
 pub use redact::{MASK, Redactor, SHORTEST, StreamRedactor};
 pub use sink::{Journal, JournalError, NoJournal, Sink};

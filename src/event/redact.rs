@@ -127,7 +127,8 @@ impl Redactor {
         }
     }
 
-    fn finds_in(&self, value: &Value) -> bool {
+    /// Whether `value` holds a secret anywhere.
+    pub fn finds_in(&self, value: &Value) -> bool {
         match value {
             Value::String(text) => self.finds(text),
             Value::Array(items) => items.iter().any(|item| self.finds_in(item)),

@@ -68,6 +68,31 @@ impl Engine<'_> {
         }
     }
 
+    /// Polls a look that stands beside a step, such as its `verify`: for as long as it may take.
+    pub(super) async fn attend_probe(
+        &self,
+        work: impl Future<Output = Result<RawOutcome, StepError>>,
+        own: &Cancel,
+        deadline: Deadline,
+    ) -> Result<RawOutcome, StepError> {
+        let mut work = pin!(work);
+        let late = |patience: Duration| {
+            let message = "it took too long".to_owned();
+            (
+                self.clock.deadline_in(patience),
+                StepError::new(StepErrorKind::TimedOut, message),
+            )
+        };
+        tokio::select! {
+            biased;
+            result = &mut work => return result,
+            () = self.clock.sleep_until(deadline) => own.end(EndReason::Timeout),
+            () = self.finally.told_now() => own.end_now(EndReason::Cancelled),
+        }
+        let (until, error) = late((GRACE.as_std() + PATIENCE.as_std()).into());
+        self.clock.within(until, work).await.unwrap_or(Err(error))
+    }
+
     /// Polls the step, and tells it to end when the time has come.
     async fn attend(
         &self,

@@ -7,7 +7,7 @@ use super::leaf::{End, Item, past};
 use super::scheduler::Engine;
 use crate::base::StepPath;
 use crate::compile::StepValue;
-use crate::event::{EffectClass, Event, ForeachExpand, JournalError, Status, StepResult};
+use crate::event::{EffectClass, Event, ForeachExpand, JournalError, SkipKind, Status, StepResult};
 use crate::expr::{Value, from_json};
 use crate::model::{Foreach, OnError};
 use crate::step::Partial;
@@ -20,7 +20,12 @@ impl Engine<'_> {
     pub(super) async fn foreach(&self, at: usize, foreach: &Foreach) -> Result<End, JournalError> {
         let step = self.program.step(at);
         let path = StepPath::step(step.id.value.clone());
-        let items = match foreach.list.eval(&self.world) {
+        let before = self.items_before(&path).map(serde_json::Value::Array);
+        let list = match before {
+            Some(before) => Ok(Partial::Known(before)),
+            None => foreach.list.eval(&self.world),
+        };
+        let items = match list {
             Ok(Partial::Known(serde_json::Value::Array(items))) => items,
             Ok(Partial::Known(other)) => {
                 let what = kind(&other);
@@ -87,7 +92,7 @@ impl Engine<'_> {
                 if let Some(first) = failed {
                     let path = StepPath::item(step.id.value.clone(), number);
                     let reason = format!("item {first} failed before it");
-                    ends[index] = Some(self.skip(&path, reason, None)?);
+                    ends[index] = Some(self.skip(&path, SkipKind::Blocked, reason, None)?);
                     continue;
                 }
                 let item = Item {
@@ -139,6 +144,14 @@ impl Engine<'_> {
         }
         if worst == Status::Skipped {
             result.reason = Some("every item was skipped".to_owned());
+            // As long as one of them may yet run, the whole may.
+            let kinds = || ends.iter().flatten().map(|end| end.skip);
+            let when = kinds().all(|kind| kind == Some(SkipKind::When));
+            result.skip = Some(if when {
+                SkipKind::When
+            } else {
+                SkipKind::Blocked
+            });
         }
         let outputs: Vec<Value> = ends
             .iter()
@@ -158,7 +171,7 @@ impl Engine<'_> {
             outputs: Some(outputs.into()),
             findings,
         };
-        let allowed = result.allowed;
+        let (allowed, skip) = (result.allowed, result.skip);
         let stopped = ends.iter().flatten().find_map(|end| end.cause.clone());
         let cause = match worst.is_bad() && !allowed {
             true => Some(format!("`{}` {}", step.id.value, past(worst))),
@@ -169,6 +182,7 @@ impl Engine<'_> {
         Ok(End {
             status: worst,
             allowed,
+            skip,
             value,
             cause,
         })

@@ -8,7 +8,7 @@ use super::scheduler::Engine;
 use crate::base::{Deadline, EndReason, StepPath};
 use crate::compile::{Local, Node, StepValue};
 use crate::event::{
-    EffectClass, Event, Finding, JournalError, Status, StepAttempt, StepResult, StepStart,
+    EffectClass, Event, Finding, JournalError, SkipKind, Status, StepAttempt, StepResult, StepStart,
 };
 use crate::expr::{Evaluated, RootSource, from_json};
 use crate::model::{FailOn, OnError, Step};
@@ -19,6 +19,8 @@ use crate::step::{Partial, RawOutcome, StepError, StepErrorKind};
 pub(super) struct End {
     pub status: Status,
     pub allowed: bool,
+    /// Why it was not started, where it was not.
+    pub skip: Option<SkipKind>,
     pub value: StepValue,
     /// Why what waits for it must not start, if that is so.
     pub cause: Option<String>,
@@ -33,11 +35,22 @@ pub(super) struct Item {
 
 /// An attempt's result, judged.
 enum Judged {
-    Good(RawOutcome),
+    Good {
+        outcome: RawOutcome,
+        /// How that is known, where it did not just run.
+        reason: Option<String>,
+    },
     Bad {
         error: StepError,
         outcome: Option<RawOutcome>,
     },
+}
+
+impl Judged {
+    fn good(outcome: RawOutcome) -> Self {
+        let reason = None;
+        Self::Good { outcome, reason }
+    }
 }
 
 impl Engine<'_> {
@@ -58,12 +71,15 @@ impl Engine<'_> {
                 StepPath::item(id, item.index)
             }
         };
+        if let Some(end) = self.replayed(&path) {
+            return Ok(end);
+        }
         if let Some(when) = &step.when {
             match condition(when, &local) {
                 Ok(true) => {}
                 Ok(false) => {
                     let reason = format!("`when` is false: {}", when.source().trim());
-                    return self.skip(&path, reason, None);
+                    return self.skip(&path, SkipKind::When, reason, None);
                 }
                 Err(message) => {
                     return self.failed_before(
@@ -92,7 +108,8 @@ impl Engine<'_> {
         // Never closed, so it cannot fail.
         let _permit = self.permits.acquire().await.ok();
         if let Some(reason) = self.stopped(node.section) {
-            return self.skip(&path, reason.to_owned(), Some(reason.to_owned()));
+            let cause = Some(reason.to_owned());
+            return self.skip(&path, SkipKind::Stopped, reason.to_owned(), cause);
         }
         self.attempts(step, node, &path, config, &local).await
     }
@@ -118,7 +135,16 @@ impl Engine<'_> {
         };
         let name = self.name_of(step, local);
         let mut logs = Vec::new();
-        let mut attempt = 1;
+        // Each attempt has files of its own, also those before the run was gone on with.
+        let before = self.attempts_before(path);
+        let mut attempt = before + 1;
+        if let Some(verify) = step.verify.as_ref().filter(|_| self.is_unsettled(path)) {
+            match self.probe(verify, path, before, local).await? {
+                Ok(true) => return self.found_done(step, path, before),
+                Ok(false) => {}
+                Err(error) => return self.stays_unknown(step, path, before, error),
+            }
+        }
         loop {
             let start = StepStart {
                 ty: step.ty.name().to_owned(),
@@ -127,6 +153,7 @@ impl Engine<'_> {
                 claimed_by: node.claimed_by,
                 name: name.clone(),
                 config: config.clone(),
+                input: self.input_digest(&config),
             };
             self.recorder
                 .record(Some(path), Some(attempt), Event::StepStart(start))?;
@@ -147,8 +174,15 @@ impl Engine<'_> {
             let attempt_timeout = end.told == Some(EndReason::Timeout)
                 && !deadline.passed(&self.clock)
                 && !self.is_told(node.section);
-            let (judged, shortfall_delay) =
-                self.judge(step, path, local, end, attempt, &policy, attempt_timeout);
+            let (judged, shortfall_delay) = self.judge(
+                step,
+                path,
+                local,
+                end,
+                attempt - before,
+                &policy,
+                attempt_timeout,
+            );
             let delay = match (&judged, shortfall_delay) {
                 (Judged::Bad { error, .. }, Some(delay)) if !self.is_told(node.section) => {
                     let note = StepAttempt {
@@ -191,6 +225,39 @@ impl Engine<'_> {
             }
             attempt += 1;
         }
+    }
+
+    /// It happened in an earlier part of the run, as its `verify` found out.
+    fn found_done(&self, step: &Step, path: &StepPath, attempt: u32) -> Result<End, JournalError> {
+        let outcome = RawOutcome {
+            outputs: Value::Null,
+            findings: Vec::new(),
+            changed: true,
+        };
+        let reason = Some("its `verify` found that it had happened".to_owned());
+        self.finish(
+            step,
+            path,
+            attempt,
+            Judged::Good { outcome, reason },
+            Vec::new(),
+            0,
+        )
+    }
+
+    /// Nobody knows whether it happened in an earlier part of the run.
+    fn stays_unknown(
+        &self,
+        step: &Step,
+        path: &StepPath,
+        attempt: u32,
+        error: String,
+    ) -> Result<End, JournalError> {
+        let judged = Judged::Bad {
+            error: StepError::new(StepErrorKind::Unknown, error),
+            outcome: None,
+        };
+        self.finish(step, path, attempt, judged, Vec::new(), 0)
     }
 
     /// Our own record (a log) could not be written: nothing more may happen.
@@ -265,7 +332,7 @@ impl Engine<'_> {
             let own = value_of(Status::Succeeded, &outcome);
             let scope = local.clone().with_own(path.step.clone(), own);
             let message = match condition(until, &scope) {
-                Ok(true) => return (Judged::Good(outcome), None),
+                Ok(true) => return (Judged::good(outcome), None),
                 Ok(false) => format!("`until` is not true yet: {}", until.source().trim()),
                 Err(message) => format!("its `until` has no value: {message}"),
             };
@@ -279,7 +346,7 @@ impl Engine<'_> {
                 delay,
             );
         }
-        (Judged::Good(outcome), None)
+        (Judged::good(outcome), None)
     }
 
     fn fail_on(&self, step: &Step) -> FailOn {
@@ -304,8 +371,9 @@ impl Engine<'_> {
             ..StepResult::of(Status::Succeeded)
         };
         let value = match judged {
-            Judged::Good(outcome) => {
+            Judged::Good { outcome, reason } => {
                 let value = value_of(Status::Succeeded, &outcome);
+                result.reason = reason;
                 result.changed = outcome.changed;
                 result.outputs = outcome.outputs;
                 result.findings = outcome.findings;
@@ -352,6 +420,7 @@ impl Engine<'_> {
         Ok(End {
             status,
             allowed,
+            skip: None,
             value,
             cause,
         })
@@ -366,17 +435,19 @@ impl Engine<'_> {
     pub(super) fn skip(
         &self,
         path: &StepPath,
+        kind: SkipKind,
         reason: String,
         cause: Option<String>,
     ) -> Result<End, JournalError> {
         self.recorder.record(
             Some(path),
             None,
-            Event::StepResult(StepResult::skipped(reason)),
+            Event::StepResult(StepResult::skipped(kind, reason)),
         )?;
         Ok(End {
             status: Status::Skipped,
             allowed: false,
+            skip: Some(kind),
             value: StepValue {
                 status: Status::Skipped,
                 changed: false,
@@ -399,6 +470,14 @@ impl Engine<'_> {
             outcome: None,
         };
         self.finish(step, path, 1, judged, Vec::new(), 0)
+    }
+
+    /// A keyed digest of a configuration that holds a secret; whatever else stands in the journal as
+    /// it is.
+    fn input_digest(&self, config: &Value) -> Option<String> {
+        let redactor = &self.shared.redactor;
+        let holds = redactor.finds_in(config);
+        holds.then(|| redactor.keyed_digest(config.to_string().as_bytes()))
     }
 
     fn name_of(&self, step: &Step, scope: &dyn RootSource) -> Option<String> {

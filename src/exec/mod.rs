@@ -7,6 +7,8 @@
 mod attempt;
 mod foreach;
 mod leaf;
+mod past;
+mod probe;
 mod recorder;
 mod retry;
 mod scheduler;
@@ -25,7 +27,8 @@ use crate::event::{Journal, RunStatus, Sink};
 use crate::host::RunFolder;
 use crate::host::signals::Signals;
 
-pub use scheduler::run;
+pub use past::{Edits, Past, again_from, compare_edit, is_unsettled};
+pub use scheduler::{playbook_info, run};
 pub use secrets::{SecretError, Secrets, resolve as resolve_secrets};
 pub use verdict::Verdict;
 
@@ -59,6 +62,8 @@ pub struct Request<'a> {
     pub timeout: Option<Duration>,
     /// Whether anybody wants to see what processes write while they write it.
     pub follow_output: bool,
+    /// What it came to before, where it is gone on with.
+    pub past: Option<Past>,
     /// By place, the steps that were asked for; all where there is none.
     pub only: Option<Vec<bool>>,
 }

@@ -158,6 +158,13 @@ impl<'a> Recorder<'a> {
                 maybe(&mut result.help);
                 maybe(&mut result.reason);
             }
+            Event::StepVerify(verify) => {
+                self.redactor.value(&mut verify.config);
+                self.redactor.outputs(&mut verify.outputs);
+                maybe(&mut verify.error);
+            }
+            Event::StepResolve(resolve) => text(&mut resolve.reason),
+            Event::RunResume(resume) => resume.fenced.iter_mut().for_each(text),
             Event::RunCancel(_) | Event::RunEnd(_) => {}
         }
     }

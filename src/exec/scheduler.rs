@@ -12,13 +12,15 @@ use serde_json::{Map, Value, json};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::leaf::End;
+use super::past::Replay;
 use super::recorder::Recorder;
 use super::verdict::Verdict;
 use super::{Ended, Request};
 use crate::base::{Cancel, Clock, Deadline, Duration, EndReason, StepPath};
 use crate::compile::{Program, World};
 use crate::event::{
-    Event, JournalError, PlaybookInfo, Redactor, RunCancel, RunEnd, RunStart, Section, Transient,
+    Event, JournalError, PlaybookInfo, Redactor, RunCancel, RunEnd, RunStart, Section, SkipKind,
+    Transient,
 };
 use crate::expr::EvalError;
 use crate::host::connect::Connections;
@@ -43,12 +45,13 @@ pub(super) struct Engine<'a> {
     pub clock: Clock,
     pub permits: Semaphore,
     main: Cancel,
-    finally: Cancel,
+    pub finally: Cancel,
     verdict: RefCell<Verdict>,
     stopped: Cell<Option<&'static str>>,
     signalled: Cell<bool>,
     killed: Cell<bool>,
     only: Option<Vec<bool>>,
+    pub replay: Option<Replay>,
 }
 
 /// Runs a program to its end.
@@ -57,7 +60,12 @@ pub(super) struct Engine<'a> {
 /// When a variable or a connection has no value: then nothing has run.
 pub async fn run(request: Request<'_>) -> Result<Ended, EvalError> {
     let started = request.clock.now();
-    let started_at = request.clock.wall().to_string();
+    let past = request.past;
+    let started_at = match &past {
+        Some(past) => past.state.started_at,
+        None => request.clock.wall(),
+    };
+    let started_at = started_at.to_string();
     let program = request.program;
     let secrets: Map<String, Value> = request
         .secrets
@@ -115,6 +123,7 @@ pub async fn run(request: Request<'_>) -> Result<Ended, EvalError> {
         signalled: Cell::new(false),
         killed: Cell::new(false),
         only: request.only,
+        replay: past.as_ref().map(super::Past::replay),
     };
     let start = RunStart {
         run: request.run.clone(),
@@ -132,7 +141,14 @@ pub async fn run(request: Request<'_>) -> Result<Ended, EvalError> {
     let deadline = timeout.map_or(Deadline::NEVER, |timeout| engine.clock.deadline_in(timeout));
     let mut signals = request.signals;
     let result = async {
-        engine.recorder.record(None, None, Event::RunStart(start))?;
+        match &past {
+            None => engine.recorder.record(None, None, Event::RunStart(start))?,
+            Some(past) => {
+                for (path, event) in past.events() {
+                    engine.recorder.record(path.as_ref(), None, event)?;
+                }
+            }
+        }
         engine.recorder.sync().await?;
         engine
             .section(
@@ -275,6 +291,11 @@ impl<'a> Engine<'a> {
         while running.len() < max_parallel
             && let Some(at) = progress.ready.pop_first()
         {
+            let path = StepPath::step(self.program.step(at).id.value.clone());
+            if let Some(end) = self.replayed(&path) {
+                self.over(section, at, &end, progress);
+                continue;
+            }
             let stopped = self.stopped(section).map(str::to_owned);
             let blocked = match section {
                 Section::Main => progress.causes[at].clone(),
@@ -282,14 +303,17 @@ impl<'a> Engine<'a> {
                 Section::Finally => None,
             };
             if let Some(reason) = stopped.or(blocked) {
-                let path = StepPath::step(self.program.step(at).id.value.clone());
-                let end = self.skip(&path, reason.clone(), Some(reason))?;
+                let kind = match self.stopped(section) {
+                    Some(_) => SkipKind::Stopped,
+                    None => SkipKind::Blocked,
+                };
+                let end = self.skip(&path, kind, reason.clone(), Some(reason))?;
                 self.over(section, at, &end, progress);
                 continue;
             }
             if self.only.as_ref().is_some_and(|only| !only[at]) && section == Section::Main {
-                let path = StepPath::step(self.program.step(at).id.value.clone());
-                let end = self.skip(&path, "it was not asked for (--step)".to_owned(), None)?;
+                let reason = "it was not asked for (--step)".to_owned();
+                let end = self.skip(&path, SkipKind::NotAsked, reason, None)?;
                 self.over(section, at, &end, progress);
                 continue;
             }
@@ -367,7 +391,8 @@ impl<'a> Engine<'a> {
     }
 }
 
-fn playbook_info(program: &Program) -> PlaybookInfo {
+/// What is recorded of the playbook.
+pub fn playbook_info(program: &Program) -> PlaybookInfo {
     let info = program.info();
     let playbook = program.playbook();
     PlaybookInfo {

@@ -4,7 +4,7 @@ use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::HostError;
-use super::store::AppendFile;
+use super::append::AppendFile;
 
 /// What it costs to bring a record to disk.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -113,3 +113,22 @@ pub fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, HostError> {
 pub fn read_kernel(path: &Path) -> Result<String, HostError> {
     std::fs::read_to_string(path).map_err(|e| HostError::io(format!("read {}", path.display()), &e))
 }
+
+/// The same, as bytes: environments and command lines are not always UTF-8.
+///
+/// # Errors
+/// When it is not there or may not be read.
+pub fn read_kernel_bytes(path: &Path) -> Result<Vec<u8>, HostError> {
+    std::fs::read(path).map_err(|e| HostError::io(format!("read {}", path.display()), &e))
+}
+
+/// The names in a folder under `/proc` or `/sys`.
+///
+/// # Errors
+/// When it is not there or may not be read.
+pub fn kernel_names(path: &Path) -> Result<Vec<std::ffi::OsString>, HostError> {
+    let error = |e: &std::io::Error| HostError::io(format!("list {}", path.display()), e);
+    let entries = std::fs::read_dir(path).map_err(|e| error(&e))?;
+    // What ends while it is listed is not there any more.
+    Ok(entries.flatten().map(|entry| entry.file_name()).collect())
+}

@@ -25,7 +25,8 @@ pub fn user_name() -> String {
     }
 }
 
-fn login(uid: u32) -> String {
+/// The login of a user by number.
+pub fn login(uid: u32) -> String {
     let passwd = files::read_kernel(Path::new("/etc/passwd")).unwrap_or_default();
     let named = passwd.lines().find_map(|line| {
         let mut fields = line.split(':');

@@ -8,6 +8,7 @@
 //! and a plan, which gets an `Observe`, cannot touch. Lints forbid the standard library's own ways
 //! to files, processes and sockets everywhere but here.
 
+pub mod append;
 pub mod bounded;
 pub mod connect;
 pub mod doctor;
@@ -16,10 +17,12 @@ pub mod files;
 pub mod glob;
 pub mod http;
 pub mod identity;
+pub mod inbox;
 pub mod net;
 pub mod process;
 pub mod reach;
 pub mod records;
+pub mod run_folder;
 mod scope;
 pub mod signals;
 pub mod store;
@@ -33,8 +36,9 @@ use std::sync::Arc;
 
 pub use error::{HostError, HostErrorKind};
 pub use process::{Processes, Stage};
+pub use run_folder::{RunFolder, TakenOver};
 pub use scope::{Scope, Shared};
-pub use store::{RunFolder, StateDir, Store};
+pub use store::{StateDir, Store};
 
 /// The means to look, for one attempt of one step.
 #[derive(Clone, Debug)]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::connect::Connections;
-use super::store::RunFolder;
+use super::run_folder::RunFolder;
 use crate::base::{Cancel, Clock, Deadline, RunId, StepPath};
 use crate::event::{LogFile, Redactor, Transient};
 

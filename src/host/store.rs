@@ -17,11 +17,11 @@ use std::os::fd::AsFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, RenameFlags, flock};
+use rustix::fs::RenameFlags;
 use sha2::{Digest as _, Sha256};
 
 use super::HostError;
-use crate::base::{Clock, Duration, RunId, StepPath};
+use crate::base::RunId;
 use crate::event::{LogFile, Stream};
 
 /// The state folder.
@@ -134,7 +134,7 @@ impl StateDir {
 }
 
 /// Makes a folder and its parents, for their owner alone; one that is there is fine.
-fn make_folder(path: &Path) -> Result<(), HostError> {
+pub(super) fn make_folder(path: &Path) -> Result<(), HostError> {
     match std::fs::DirBuilder::new()
         .mode(0o700)
         .recursive(true)
@@ -146,116 +146,6 @@ fn make_folder(path: &Path) -> Result<(), HostError> {
             &error,
         )),
     }
-}
-
-/// A run's folder, open for its engine.
-#[derive(Debug)]
-pub struct RunFolder {
-    path: PathBuf,
-    // Held for as long as the engine or any process that it started lives: not closed on exec.
-    _alive: Option<File>,
-}
-
-impl RunFolder {
-    /// Makes the folder of a new run and takes its `alive.lock`.
-    ///
-    /// # Errors
-    /// When it exists or cannot be made.
-    pub fn create(state: &StateDir, id: &RunId) -> Result<Self, HostError> {
-        let path = state.run(id);
-        std::fs::DirBuilder::new()
-            .mode(0o700)
-            .create(&path)
-            .map_err(|e| HostError::io(format!("make the folder {}", path.display()), &e))?;
-        for name in ["logs", "outputs", "input"] {
-            make_folder(&path.join(name))?;
-        }
-        let lock = path.join("alive.lock");
-        let alive = open_lock(&lock)?;
-        // Waits: someone may look at it in this very moment ([`is_alive`]), and lets go at once.
-        flock(&alive, FlockOperation::LockExclusive)
-            .map_err(|e| HostError::io(format!("lock {}", lock.display()), &e.into()))?;
-        // Children inherit it, so that a later process knows whether anything of this run lives.
-        rustix::io::fcntl_setfd(&alive, rustix::io::FdFlags::empty())
-            .map_err(|e| HostError::io(format!("share {}", lock.display()), &e.into()))?;
-        Ok(Self {
-            path,
-            _alive: Some(alive),
-        })
-    }
-
-    /// A folder without a lock, for work that is of no run (reading a secret while nothing runs).
-    pub fn detached(path: PathBuf) -> Self {
-        Self { path, _alive: None }
-    }
-
-    /// Its path.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Keeps a copy of something that the run was given, as `input/<name>`.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn keep_input(&self, name: &str, bytes: &[u8]) -> Result<(), HostError> {
-        write_whole(
-            &self.path.join("input").join(name),
-            bytes,
-            0o600,
-            IfExists::Replace,
-        )
-    }
-
-    /// Where the process of an attempt may leave its outputs (`RUNBOOK_OUTPUT`).
-    pub fn output_file(&self, path: &StepPath, attempt: u32) -> PathBuf {
-        self.path.join("outputs").join(format!("{path}.{attempt}"))
-    }
-
-    /// A writer of the log of one stream of one attempt. The file is made with its first byte.
-    pub fn log(&self, path: &StepPath, attempt: u32, stream: Stream) -> LogWriter {
-        let name = format!("logs/{path}.{attempt}.{}", stream.extension());
-        LogWriter {
-            path: self.path.join(&name),
-            name,
-            stream,
-            file: None,
-            hash: Sha256::new(),
-            bytes: 0,
-        }
-    }
-}
-
-/// Whether something of run `id` still lives: its engine, or a process that it started.
-///
-/// # Errors
-/// When the lock cannot be looked at.
-pub fn is_alive(state: &StateDir, id: &RunId) -> Result<bool, HostError> {
-    let path = state.run(id).join("alive.lock");
-    let file = match File::open(&path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(HostError::io(format!("read {}", path.display()), &error)),
-    };
-    match flock(&file, FlockOperation::NonBlockingLockShared) {
-        Ok(()) => Ok(false),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
-        Err(error) => Err(HostError::io(
-            format!("look at {}", path.display()),
-            &error.into(),
-        )),
-    }
-}
-
-fn open_lock(path: &Path) -> Result<File, HostError> {
-    OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .read(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(|e| HostError::io(format!("open {}", path.display()), &e))
 }
 
 /// Writes one stream of a process into its log file, hashing on the way.
@@ -270,6 +160,18 @@ pub struct LogWriter {
 }
 
 impl LogWriter {
+    /// Of `stream`, into the file `name` in the folder `run`. The file is made with its first byte.
+    pub(super) fn new(run: &Path, name: String, stream: Stream) -> Self {
+        Self {
+            path: run.join(&name),
+            name,
+            stream,
+            file: None,
+            hash: Sha256::new(),
+            bytes: 0,
+        }
+    }
+
     /// Appends `chunk`.
     ///
     /// # Errors
@@ -375,7 +277,12 @@ impl Store {
 }
 
 /// Writes beside the name, syncs, renames, syncs the folder.
-fn write_whole(path: &Path, bytes: &[u8], mode: u32, exists: IfExists) -> Result<(), HostError> {
+pub(super) fn write_whole(
+    path: &Path,
+    bytes: &[u8],
+    mode: u32,
+    exists: IfExists,
+) -> Result<(), HostError> {
     let error = |e: &std::io::Error| HostError::io(format!("write {}", path.display()), e);
     let name = path.file_name().ok_or_else(|| {
         HostError::permanent(format!("write {}", path.display()), "it names no file")
@@ -418,128 +325,10 @@ fn rename_without_replace(from: &Path, to: &Path) -> std::io::Result<()> {
     )?)
 }
 
-fn sync_parent(path: &Path) -> std::io::Result<()> {
+pub(super) fn sync_parent(path: &Path) -> std::io::Result<()> {
     let parent = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty());
     let folder = File::open(parent.unwrap_or(Path::new(".")))?;
     Ok(rustix::fs::fsync(folder.as_fd())?)
-}
-
-/// An append-only file of records: the journal or the ledger.
-#[derive(Debug)]
-pub struct AppendFile {
-    path: PathBuf,
-    file: File,
-}
-
-impl AppendFile {
-    /// Makes a new one; one that exists is refused.
-    ///
-    /// # Errors
-    /// When it exists or cannot be made.
-    pub fn create(path: &Path) -> Result<Self, HostError> {
-        Self::open_with(
-            path,
-            OpenOptions::new().append(true).create_new(true).mode(0o600),
-        )
-    }
-
-    /// Opens one, and makes it if it is not there. It can be read through [`AppendFile::file`] too.
-    ///
-    /// # Errors
-    /// When it cannot be opened.
-    pub fn open(path: &Path) -> Result<Self, HostError> {
-        Self::open_with(
-            path,
-            OpenOptions::new()
-                .append(true)
-                .read(true)
-                .create(true)
-                .mode(0o600),
-        )
-    }
-
-    fn open_with(path: &Path, options: &OpenOptions) -> Result<Self, HostError> {
-        let file = options
-            .open(path)
-            .map_err(|e| HostError::io(format!("open {}", path.display()), &e))?;
-        Ok(Self {
-            path: path.to_owned(),
-            file,
-        })
-    }
-
-    /// The file.
-    pub fn file(&self) -> &File {
-        &self.file
-    }
-
-    /// Its path.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Appends `bytes` in one write.
-    ///
-    /// # Errors
-    /// When the system refused or wrote a part alone; what was written then is a torn tail.
-    pub fn append(&self, bytes: &[u8]) -> Result<(), HostError> {
-        (&self.file)
-            .write_all(bytes)
-            .map_err(|e| HostError::io(format!("append to {}", self.path.display()), &e))
-    }
-
-    /// Waits until everything is on disk.
-    ///
-    /// # Errors
-    /// When the disk refused.
-    pub fn sync(&self) -> Result<(), HostError> {
-        self.file
-            .sync_data()
-            .map_err(|e| HostError::io(format!("sync {}", self.path.display()), &e))
-    }
-
-    /// Syncs the folder that it is in, so that its name survives too.
-    ///
-    /// # Errors
-    /// When the disk refused.
-    pub fn sync_name(&self) -> Result<(), HostError> {
-        sync_parent(&self.path)
-            .map_err(|e| HostError::io(format!("sync the folder of {}", self.path.display()), &e))
-    }
-
-    /// Takes the file's lock, waiting for whoever holds it, but no longer than `wait`: a process
-    /// that is stopped while it holds it must not stop us too. Released by [`AppendFile::unlock`]
-    /// or when the value is dropped.
-    ///
-    /// # Errors
-    /// When it was not to be had in time, or the system refused.
-    pub fn lock(&self, clock: &Clock, wait: Duration) -> Result<(), HostError> {
-        let action = || format!("lock {}", self.path.display());
-        let deadline = clock.deadline_in(wait);
-        loop {
-            match flock(&self.file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(()),
-                Err(rustix::io::Errno::WOULDBLOCK) if !deadline.passed(clock) => {
-                    std::thread::sleep(std::time::Duration::from_millis(1));
-                }
-                Err(rustix::io::Errno::WOULDBLOCK) => {
-                    let cause = format!("another process has held it for {wait}");
-                    return Err(HostError::transient(action(), cause));
-                }
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(HostError::io(action(), &error.into())),
-            }
-        }
-    }
-
-    /// Gives the file's lock back.
-    ///
-    /// # Errors
-    /// When the system refused.
-    pub fn unlock(&self) -> Result<(), HostError> {
-        flock(&self.file, FlockOperation::Unlock)
-            .map_err(|e| HostError::io(format!("unlock {}", self.path.display()), &e.into()))
-    }
 }

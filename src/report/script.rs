@@ -6,7 +6,7 @@ use crate::base::{RunId, StepPath};
 use crate::event::{
     ClaimedBy, EffectClass, Event, Finding, ForeachExpand, Happening, LogFile, PlannedStep,
     PlaybookInfo, RepeatClass, RunCancel, RunEnd, RunStart, RunState, RunStatus, Section, Sink,
-    Status, StepAttempt, StepResult, StepStart, Stream,
+    SkipKind, Status, StepAttempt, StepResult, StepStart, Stream,
 };
 
 /// Events as a run would emit them.
@@ -112,6 +112,7 @@ impl Script {
             claimed_by: ClaimedBy::Type,
             name: name.map(str::to_owned),
             config: json!({ "argv": ["true"] }),
+            input: None,
         });
         self.push(Some(path(at)), Some(1), event);
         self
@@ -129,7 +130,7 @@ impl Script {
     }
 
     pub(crate) fn skip(&mut self, at: &str, reason: &str) -> &mut Self {
-        let event = Event::StepResult(StepResult::skipped(reason));
+        let event = Event::StepResult(StepResult::skipped(SkipKind::Blocked, reason));
         self.push(Some(path(at)), None, event);
         self
     }

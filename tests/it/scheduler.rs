@@ -57,6 +57,7 @@ async fn play(text: &str) -> (Ended, RunState, Vec<Happening>) {
         max_parallel: 4,
         timeout: None,
         follow_output: false,
+        past: None,
         only: None,
     };
     let ended = run(request).await.unwrap();

@@ -9,6 +9,7 @@
 mod ledger;
 mod reading;
 mod recipe;
+mod resumed;
 mod tampering;
 
 use crate::audit::chain::Records;

@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::Journal;
+use crate::audit::chain::Seals;
 use crate::audit::find::{FindError, find_run};
 use crate::audit::history::history;
 use crate::audit::read::{AuditError, JournalReader, load_run};
@@ -17,7 +18,7 @@ fn id(number: u64) -> RunId {
 #[test]
 fn what_was_appended_is_read() {
     let recorded = Recorded::ended(2);
-    let reader = JournalReader::open(&recorded.state, &recorded.run, None).unwrap();
+    let reader = JournalReader::open(&recorded.state, &recorded.run, Seals::default()).unwrap();
     let read: Vec<Happening> = reader.map(Result::unwrap).collect();
     let mut expected = vec![start(&recorded.run)];
     expected.extend((1..=2).flat_map(step));

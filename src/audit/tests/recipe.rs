@@ -66,6 +66,9 @@ fn good(torn: bool) -> Recorded {
         ledger.extend(b"{\"v\":1,\n\"seq\":");
         fs::write(recorded.state.ledger(), ledger).unwrap();
     }
+    recorded.run(4, 1, true);
+    recorded.resume(2, true);
+    recorded.resume(3, false);
     recorded.run(3, 2, true);
     let strange = crate::base::RunId::from_parts(9, 9);
     fs::create_dir(recorded.state.run(&strange)).unwrap();
@@ -120,6 +123,7 @@ fn the_python_recipe_says_what_is_good() {
     0000000010000001 ok, 4 records
     0000000020000002 ok, 3 records, not ended, 14 torn bytes
     0000000030000003 ok, 6 records
+    0000000040000004 ok, 11 records, not ended
     0000000090000009 ok, nothing was done
     ");
     // Other bytes than those that were set aside.

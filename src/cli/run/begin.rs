@@ -1,7 +1,6 @@
 //! What stands before a run: its id, what is refused, and what it is given.
 
 use crate::base::{Clock, RunId, suggest};
-use crate::cli::args::RunArgs;
 use crate::cli::exit;
 use crate::cli::output::Output;
 use crate::compile::Program;
@@ -25,7 +24,7 @@ pub(super) fn default_parallel() -> usize {
 }
 
 /// What this version does not run, and what nobody has agreed to.
-pub(super) fn refuse(out: &Output, program: &Program, args: &RunArgs) -> Option<u8> {
+pub(in crate::cli) fn refuse(out: &Output, program: &Program, yes: bool) -> Option<u8> {
     let playbook = program.playbook();
     let mut not_yet: Vec<String> = Vec::new();
     if playbook.lock.is_some() {
@@ -34,7 +33,6 @@ pub(super) fn refuse(out: &Output, program: &Program, args: &RunArgs) -> Option<
     for step in playbook.steps.iter().chain(&playbook.finally) {
         let has = [
             ("approval", step.approval.is_some()),
-            ("verify", step.verify.is_some()),
             ("undo", step.undo.is_some()),
             ("lock", step.lock.is_some()),
         ];
@@ -59,7 +57,7 @@ pub(super) fn refuse(out: &Output, program: &Program, args: &RunArgs) -> Option<
         .filter(|(_, node)| node.effect == EffectClass::Destroy)
         .map(|(at, _)| program.step(at).id.value.as_str())
         .collect();
-    if !destroys.is_empty() && !args.yes {
+    if !destroys.is_empty() && !yes {
         let steps = destroys.join("`, `");
         out.error(
             &format!("`{steps}` would destroy something, and nobody has confirmed it; nothing ran"),

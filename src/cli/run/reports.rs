@@ -12,7 +12,7 @@ use crate::host::store::IfExists;
 use crate::report::{FOR_STATES, render};
 
 /// Reads `markdown=report.md`, as often as it was given.
-pub(super) fn parse(given: &[String]) -> Result<Vec<ReportFile>, String> {
+pub(in crate::cli) fn parse(given: &[String]) -> Result<Vec<ReportFile>, String> {
     given
         .iter()
         .map(|text| {
@@ -41,7 +41,7 @@ pub(super) fn write(out: &Output, path: &Path, content: &[u8]) -> bool {
 }
 
 /// Writes all reports; whether every one could be.
-pub(super) fn write_all(
+pub(in crate::cli) fn write_all(
     out: &Output,
     program: &Program,
     state: &RunState,

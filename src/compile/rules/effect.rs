@@ -34,6 +34,10 @@ pub(in crate::compile) fn classify(step: &Step, diagnostics: &mut Diagnostics) -
     if class.effect == EffectClass::Read {
         class.repeat = RepeatClass::Idempotent;
     }
+    // Who says how to find out whether it happened says that it need not stay unknown.
+    if step.verify.is_some() && class.repeat == RepeatClass::Once && step.repeat.is_none() {
+        class.repeat = RepeatClass::Probe;
+    }
     if let Some(claim) = &step.repeat {
         class.claimed_by = ClaimedBy::Author;
         if claim.value < step.ty.repeat() && !generic {

@@ -3,7 +3,7 @@
 
 use crate::compile::context::Context;
 use crate::compile::graph::Order;
-use crate::compile::types::{StepScope, item_type};
+use crate::compile::types::{ProbeScope, StepScope, item_type};
 use crate::diag::{Diagnostic, Diagnostics, codes};
 use crate::expr::{Expr, Template, Type, TypeScope};
 use crate::model::{Step, Tree, Visited};
@@ -19,12 +19,12 @@ pub(super) fn check(context: &Context<'_>, _: &Order, diagnostics: &mut Diagnost
     let plain = scope(None);
     for step in &context.steps {
         match &step.foreach {
-            None => check_step(step, &plain, diagnostics),
+            None => check_step(context, step, &plain, diagnostics),
             Some(foreach) => {
                 tree(&foreach.list, &plain, diagnostics);
                 let ty = item_type(&foreach.list, &plain, &mut Diagnostics::new());
                 let scope = scope(Some((foreach.name.clone(), ty)));
-                check_step(step, &scope, diagnostics);
+                check_step(context, step, &scope, diagnostics);
             }
         }
     }
@@ -40,7 +40,12 @@ pub(super) fn check(context: &Context<'_>, _: &Order, diagnostics: &mut Diagnost
     }
 }
 
-fn check_step(step: &Step, scope: &dyn TypeScope, diagnostics: &mut Diagnostics) {
+fn check_step(
+    context: &Context<'_>,
+    step: &Step,
+    scope: &dyn TypeScope,
+    diagnostics: &mut Diagnostics,
+) {
     if let Some(name) = &step.name {
         text(name, scope, diagnostics);
     }
@@ -61,7 +66,12 @@ fn check_step(step: &Step, scope: &dyn TypeScope, diagnostics: &mut Diagnostics)
     }
     if let Some(verify) = &step.verify {
         tree(&verify.probe.config, scope, diagnostics);
-        condition("expect", &verify.expect, scope, diagnostics);
+        let scope = ProbeScope {
+            inner: scope,
+            context,
+            ty: verify.probe.ty.name(),
+        };
+        condition("expect", &verify.expect, &scope, diagnostics);
     }
     if let Some(undo) = &step.undo {
         tree(&undo.config, scope, diagnostics);

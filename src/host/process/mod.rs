@@ -10,6 +10,7 @@
 //! standard library, which `pre_exec` would lose.
 
 mod capture;
+mod fence;
 mod group;
 mod outputs;
 
@@ -21,6 +22,7 @@ use std::pin::pin;
 use tokio::io::unix::AsyncFd;
 
 pub use capture::{CAPTURE_LIMIT, Captured};
+pub use fence::{Stray, end_strays, strays};
 pub use group::{become_subreaper, reap_strays};
 
 use self::capture::Reader;

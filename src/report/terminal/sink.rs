@@ -340,6 +340,8 @@ impl Sink for Terminal {
         }
         match &happening.event {
             Event::RunStart(start) => self.start(happening, start),
+            // Told by `resume`, which has the state.
+            Event::RunResume(_) | Event::StepVerify(_) | Event::StepResolve(_) => {}
             Event::RunCancel(cancel) => self.cancel(&cancel.by),
             Event::RunEnd(end) => self.end(end),
             Event::ForeachExpand(expand) => {

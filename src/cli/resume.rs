@@ -1,0 +1,391 @@
+//! `runbook resume RUN` and `runbook retry RUN --from STEP`: a run is gone on with.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::args::{ResumeArgs, RetryArgs};
+use super::output::Output;
+use super::run::{Recorded, Refusal, Setup, begin, on_runtime, reports};
+use super::{exit, load, resolve, status};
+use crate::audit::{Trail, load_run_with_head};
+use crate::base::{RunId, suggest};
+use crate::compile::Program;
+use crate::diag::{codes, did_you_mean};
+use crate::event::{
+    Edited, MASK, PlaybookInfo, ResumeKind, RunResume, RunState, RunStatus, StepState,
+};
+use crate::exec::{self, Edits, Past};
+use crate::host::{RunFolder, StateDir, TakenOver, identity, process};
+
+pub(super) fn resume(out: &mut Output, args: ResumeArgs) -> u8 {
+    go_on(out, &args, None)
+}
+
+pub(super) fn retry(out: &mut Output, args: RetryArgs) -> u8 {
+    go_on(out, &args.resume, Some(&args.from))
+}
+
+fn go_on(out: &mut Output, args: &ResumeArgs, from: Option<&str>) -> u8 {
+    let reports = match reports::parse(&args.how.reports) {
+        Ok(reports) => reports,
+        Err(message) => {
+            let help = Some("write `--report markdown=report.md`");
+            out.coded_error(codes::BAD_REPORT, &message, help);
+            return exit::USAGE;
+        }
+    };
+    let (state, id) = match status::find(out, &args.run) {
+        Ok(found) => found,
+        Err(code) => return code,
+    };
+    // From here on nobody else goes on with it.
+    let taken = match take_over(&state, &id) {
+        Ok(taken) => taken,
+        Err(refusal) => return refusal.tell(out),
+    };
+    let (past, head) = match load_run_with_head(&state, &id) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            let help = format!("`runbook audit verify {id}` says more");
+            out.error(&error.to_string(), Some(&help));
+            return exit::AUDIT;
+        }
+    };
+    if from.is_none()
+        && let Some(code) = nothing_to_do(out, &past)
+    {
+        return code;
+    }
+    let registry = crate::steps::registry();
+    let Some(program) = load::program(out, Path::new(&past.playbook.path), &registry) else {
+        return exit::USAGE;
+    };
+    if let Some(code) = begin::refuse(out, &program, args.how.yes) {
+        return code;
+    }
+    let again = match from.map(|from| again_from(&program, from)).transpose() {
+        Ok(again) => again.unwrap_or_default(),
+        Err(refusal) => return refusal.tell(out),
+    };
+    let Some(params) = params(out, &program, &past, args) else {
+        return exit::USAGE;
+    };
+    let resolved = match resolve::said(&state, &id) {
+        Ok(resolved) => resolved,
+        Err(error) => return Refusal::host(error).tell(out),
+    };
+    let resolved = resolved
+        .into_iter()
+        .filter(|(path, _)| past.step(path).is_some_and(exec::is_unsettled))
+        .filter(|(path, _)| !again.contains(&path.step))
+        .collect();
+    let mut past = Past {
+        resume: RunResume {
+            kind: match from {
+                Some(_) => ResumeKind::Retry,
+                None => ResumeKind::Resume,
+            },
+            again,
+            edited: None,
+            fenced: Vec::new(),
+            host: identity::host_name(),
+            user: identity::user_name(),
+            pid: std::process::id(),
+            engine: env!("CARGO_PKG_VERSION").to_owned(),
+        },
+        state: past,
+        resolved,
+    };
+    on_runtime(out, async |out| {
+        let result = async {
+            let setup = Setup::new(&program, &args.how, &reports).await?;
+            edit(out, &setup, &mut past, &params, args)?;
+            refuse(&program, &past)?;
+            let folder = fence(out, &setup, taken, &mut past).await?;
+            let trail = Trail::resume(
+                &setup.state,
+                &folder,
+                setup.clock.clone(),
+                &past.state,
+                head,
+            )
+            .map_err(|error| Refusal::audit(&error))?;
+            let recorded = Recorded {
+                run: id.clone(),
+                folder,
+                trail,
+            };
+            setup.go(out, params, None, recorded, Some(past)).await
+        };
+        match result.await {
+            Ok(code) => code,
+            Err(refusal) => refusal.tell(out),
+        }
+    })
+}
+
+fn take_over(state: &StateDir, id: &RunId) -> Result<TakenOver, Refusal> {
+    RunFolder::take_over(state, id)
+        .map_err(Refusal::host)?
+        .ok_or_else(|| {
+            let help = format!("`runbook status {id}` shows how it stands");
+            Refusal::new(exit::BUSY, format!("run {id} still runs"), Some(help))
+        })
+}
+
+/// A run that succeeded has nothing left; one that failed is not gone on with by itself.
+fn nothing_to_do(out: &Output, past: &RunState) -> Option<u8> {
+    if past.status == RunStatus::Succeeded {
+        out.note_line(&format!(
+            "run {} has succeeded: nothing is left to do",
+            past.run
+        ));
+        return Some(exit::DONE);
+    }
+    let failed = past
+        .whole_steps()
+        .find(|step| step.status == crate::event::Status::Failed && !step.allowed)?;
+    let id = &failed.path.step;
+    out.error(
+        &format!("`{id}` failed, and what failed is not run again by itself; nothing ran"),
+        Some(&format!(
+            "mend the cause, then `runbook retry {} --from {id}`",
+            past.run
+        )),
+    );
+    Some(exit::USAGE)
+}
+
+fn again_from(program: &Program, from: &str) -> Result<Vec<crate::base::StepId>, Refusal> {
+    let Some(at) = program.find(from) else {
+        let ids = (0..program.nodes().len()).map(|at| program.step(at).id.value.as_str());
+        let help = did_you_mean(suggest::nearest(from, ids));
+        return Err(Refusal::new(
+            exit::USAGE,
+            format!("there is no step `{from}`"),
+            help,
+        ));
+    };
+    Ok(exec::again_from(program, at))
+}
+
+/// The parameters that it began with. One that held a secret stands in no record, and is given again.
+fn params(
+    out: &Output,
+    program: &Program,
+    past: &RunState,
+    args: &ResumeArgs,
+) -> Option<Map<String, Value>> {
+    let hidden = |value: &Value| value.to_string().contains(MASK);
+    let given = &args.params;
+    if given.params.is_empty() && given.params_file.is_none() {
+        if let Some((name, _)) = past.params.iter().find(|(_, value)| hidden(value)) {
+            let help = format!("give it again: `-p {name}=…`");
+            out.error(
+                &format!("parameter `{name}` held a secret, and is in no record"),
+                Some(&help),
+            );
+            return None;
+        }
+        return Some(past.params.clone());
+    }
+    let now = load::params(out, program, given)?;
+    let mut params = past.params.clone();
+    for (name, before) in &mut params {
+        let Some(value) = now.get(name) else { continue };
+        if hidden(before) {
+            *before = value.clone();
+        } else if given
+            .params
+            .iter()
+            .any(|p| p.split('=').next() == Some(name))
+            && value != before
+        {
+            let message =
+                format!("parameter `{name}` was {before}, and is {value} now; nothing ran");
+            out.error(
+                &message,
+                Some("a run keeps its parameters: begin another one"),
+            );
+            return None;
+        }
+    }
+    Some(params)
+}
+
+/// What was edited since: told, and refused where it concerns finished steps and nobody said what to
+/// do about them.
+fn edit(
+    out: &Output,
+    setup: &Setup<'_>,
+    past: &mut Past,
+    params: &Map<String, Value>,
+    args: &ResumeArgs,
+) -> Result<(), Refusal> {
+    let program = setup.program;
+    let now = PlaybookInfo::clone(&exec::playbook_info(program));
+    let before = &past.state.playbook;
+    if now.sha256 == before.sha256 && now.project_sha256 == before.project_sha256 {
+        return Ok(());
+    }
+    let edits = exec::compare_edit(
+        program,
+        &past.state,
+        params,
+        &setup.secrets,
+        &setup.digest_key,
+    )
+    .map_err(|error| Refusal::new(exit::USAGE, format!("{error}; nothing ran"), None))?;
+    let changed: Vec<_> = edits
+        .changed
+        .iter()
+        .filter(|(id, _)| !past.resume.again.contains(id))
+        .collect();
+    tell(out, &edits);
+    if !changed.is_empty() && !args.keep_changed && !args.rerun_changed {
+        let ids: Vec<_> = changed.iter().map(|(id, _)| format!("`{id}`")).collect();
+        return Err(Refusal::new(
+            exit::REFUSED,
+            format!(
+                "the playbook was edited, and {} would now do something else; nothing ran",
+                ids.join(", ")
+            ),
+            Some(
+                "`--rerun-changed` runs these again, `--keep-changed` takes them as they are"
+                    .to_owned(),
+            ),
+        ));
+    }
+    if args.rerun_changed {
+        let ids: Vec<_> = changed.iter().map(|(id, _)| id.clone()).collect();
+        for id in ids {
+            let at = program.find(id.as_str()).unwrap_or_default();
+            past.resume.again.extend(exec::again_from(program, at));
+        }
+        past.resume.again.sort();
+        past.resume.again.dedup();
+    }
+    past.resume.edited = Some(Edited {
+        playbook: now,
+        steps: program.planned(),
+    });
+    Ok(())
+}
+
+fn tell(out: &Output, edits: &Edits) {
+    let list = |ids: &[crate::base::StepId]| {
+        let ids: Vec<&str> = ids.iter().map(crate::base::StepId::as_str).collect();
+        ids.join(", ")
+    };
+    out.warn("the playbook was edited since this run began");
+    if !edits.valid.is_empty() {
+        out.note_line(&format!("  done, and still valid: {}", list(&edits.valid)));
+    }
+    for (id, what) in &edits.changed {
+        out.note_line(&format!("  done, and changed: {id}: {what}"));
+    }
+    if !edits.removed.is_empty() {
+        out.note_line(&format!("  done, and removed: {}", list(&edits.removed)));
+    }
+    if !edits.added.is_empty() {
+        out.note_line(&format!("  new: {}", list(&edits.added)));
+    }
+}
+
+/// What a person must say first, and what cannot be known any more.
+fn refuse(program: &Program, past: &Past) -> Result<(), Refusal> {
+    let run = &past.state.run;
+    let unresolved = past.unresolved(program);
+    if let Some(first) = unresolved.first() {
+        let paths: Vec<_> = unresolved
+            .iter()
+            .map(|step| format!("`{}`", step.path))
+            .collect();
+        let (it, has) = if paths.len() == 1 {
+            ("it", "it has")
+        } else {
+            ("each", "each has")
+        };
+        return Err(Refusal::new(
+            exit::UNKNOWN,
+            format!(
+                "{} began and did not end, and may not be repeated: nobody but you can know whether \
+                 {has} happened; nothing ran",
+                paths.join(", ")
+            ),
+            Some(format!(
+                "look, then say it of {it}: `runbook resolve {run} {} --as done --reason …`, or \
+                 `--as not-done`",
+                first.path
+            )),
+        ));
+    }
+    if let Some((done, reader)) = past.sealed(program).into_iter().next() {
+        return Err(Refusal::new(
+            exit::REFUSED,
+            format!(
+                "an output of `{done}` held a secret and is in no record, and `{reader}` may read \
+                 it; nothing ran"
+            ),
+            Some(format!("run it again: `runbook retry {run} --from {done}`")),
+        ));
+    }
+    Ok(())
+}
+
+/// Ends what is left of the steps that did not end, and opens the folder.
+async fn fence(
+    out: &Output,
+    setup: &Setup<'_>,
+    taken: TakenOver,
+    past: &mut Past,
+) -> Result<RunFolder, Refusal> {
+    let strays = process::strays(&past.state.run, &taken.alive_lock()).map_err(Refusal::host)?;
+    let step_of = |stray: &process::Stray| {
+        let path = stray.step.as_ref()?;
+        past.state.step(path)
+    };
+    if let Some(stray) = strays.iter().find(|stray| step_of(stray).is_none()) {
+        return Err(Refusal::new(
+            exit::BUSY,
+            format!(
+                "process {} ({}) is left of run {}, and does not say of which step; nothing ran",
+                stray.pid, stray.command, past.state.run
+            ),
+            Some("end it, or wait for it".to_owned()),
+        ));
+    }
+    // A daemon that a finished step started is what that step was for.
+    let is_left = |stray: &process::Stray| !step_of(stray).is_some_and(StepState::stands);
+    let (left, daemons): (Vec<_>, Vec<_>) = strays.into_iter().partition(is_left);
+    for stray in &left {
+        let of = match &stray.step {
+            Some(path) => format!(" of `{path}`"),
+            None => String::new(),
+        };
+        past.resume
+            .fenced
+            .push(format!("process {}{of}: {}", stray.pid, stray.command));
+    }
+    for line in &past.resume.fenced {
+        out.note_line(&format!("ending what is left of the run: {line}"));
+    }
+    process::end_strays(&left, &setup.clock)
+        .await
+        .map_err(Refusal::host)?;
+    if daemons.is_empty() && taken.has_processes().map_err(Refusal::host)? {
+        return Err(Refusal::new(
+            exit::BUSY,
+            format!(
+                "something of run {} still lives that cannot be seen from here; nothing ran",
+                past.state.run
+            ),
+            Some(format!(
+                "it holds {}: `fuser -v` as root names it",
+                taken.alive_lock().display()
+            )),
+        ));
+    }
+    taken.open().map_err(Refusal::host)
+}

@@ -1,0 +1,111 @@
+//! Asking a step's `verify:` whether the step has happened.
+
+use std::sync::Arc;
+
+use super::leaf::condition;
+use super::scheduler::Engine;
+use crate::base::{Cancel, Duration, StepPath};
+use crate::compile::Local;
+use crate::event::{Event, JournalError, StepVerify};
+use crate::expr::from_json;
+use crate::host::{Observe, Scope};
+use crate::model::Verify;
+use crate::step::{Means, Partial};
+
+/// How long a probe may take.
+const PROBE_TIME: Duration = Duration::from_secs(60);
+
+impl Engine<'_> {
+    /// Whether the step at `path` has happened; `Err` within: why that cannot be found out.
+    pub(super) async fn probe(
+        &self,
+        verify: &Verify,
+        path: &StepPath,
+        attempt: u32,
+        local: &Local<'_>,
+    ) -> Result<Result<bool, String>, JournalError> {
+        let ty = verify.probe.ty;
+        let mut record = StepVerify {
+            ty: ty.name().to_owned(),
+            config: serde_json::Value::Null,
+            outputs: serde_json::Value::Null,
+            happened: None,
+            error: None,
+        };
+        let answer = self
+            .look_whether(verify, path, attempt, local, &mut record)
+            .await;
+        match &answer {
+            Ok(happened) => record.happened = Some(*happened),
+            Err(error) => record.error = Some(error.clone()),
+        }
+        self.recorder
+            .record(Some(path), Some(attempt), Event::StepVerify(record))?;
+        Ok(answer)
+    }
+
+    async fn look_whether(
+        &self,
+        verify: &Verify,
+        path: &StepPath,
+        attempt: u32,
+        local: &Local<'_>,
+        record: &mut StepVerify,
+    ) -> Result<bool, String> {
+        let probe = &verify.probe;
+        let config = match probe.config.eval(local) {
+            Ok(Partial::Known(config)) => config,
+            Ok(partial) => {
+                let why = partial.why_unknown().unwrap_or_default();
+                return Err(format!(
+                    "the configuration of its `verify` is not known: {why}"
+                ));
+            }
+            Err(error) => {
+                return Err(format!(
+                    "the configuration of its `verify` has no value: {error}"
+                ));
+            }
+        };
+        record.config = config.clone();
+        let own = Cancel::new();
+        let deadline = self.clock.deadline_in(PROBE_TIME);
+        let scope = Arc::new(Scope {
+            shared: Arc::clone(&self.shared),
+            path: path.clone(),
+            attempt,
+            deadline,
+            cancel: own.clone(),
+            durable: false,
+            logs: std::sync::Mutex::default(),
+        });
+        // A generic type in a `verify` is declared by its author to change nothing.
+        let observe = if probe.ty.is_generic() {
+            Observe::claimed(scope)
+        } else {
+            Observe::new(scope)
+        };
+        let looked = self.attend_probe(
+            probe.ty.execute(config, Means::Look(&observe)),
+            &own,
+            deadline,
+        );
+        let (status, outputs, findings) = match looked.await {
+            Ok(outcome) => ("succeeded", outcome.outputs, outcome.findings),
+            // A command that ends with another status than 0 has looked all the same.
+            Err(error) if error.outputs.is_some() => {
+                ("failed", error.outputs.unwrap_or_default(), error.findings)
+            }
+            Err(error) => return Err(format!("its `verify` could not look: {error}")),
+        };
+        record.outputs = outputs.clone();
+        let value = serde_json::json!({
+            "status": status,
+            "outputs": outputs,
+            "findings": findings,
+        });
+        let scope = local.clone().with_probe(from_json(value));
+        condition(&verify.expect, &scope)
+            .map_err(|error| format!("the `expect` of its `verify` has no value: {error}"))
+    }
+}

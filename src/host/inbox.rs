@@ -1,0 +1,91 @@
+//! What people say to a run from another process: `runs/<id>/approvals/`, a file a statement.
+//!
+//! Whoever may write to the folder may say something; who said it is the owner of the file, as the
+//! system knows it. The engine takes what it acts on into its journal.
+
+use std::os::unix::fs::MetadataExt as _;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::store::{IfExists, make_folder, write_whole};
+use super::{HostError, StateDir, files, identity};
+use crate::base::RunId;
+
+/// The longest statement, in bytes.
+const LONGEST: u64 = 64 << 10;
+
+/// Something that a person said.
+#[derive(Clone, Debug)]
+pub struct Statement<T> {
+    /// The name that it was given.
+    pub name: String,
+    /// Who said it: the owner of the file.
+    pub user: String,
+    /// What was said.
+    pub said: T,
+}
+
+/// Says something to run `id`, in the place of what was said under the same name.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn say(
+    state: &StateDir,
+    id: &RunId,
+    name: &str,
+    said: &impl Serialize,
+) -> Result<(), HostError> {
+    let folder = state.run(id).join("approvals");
+    make_folder(&folder)?;
+    let path = folder.join(format!("{name}.json"));
+    let mut bytes = serde_json::to_vec(said)
+        .map_err(|e| HostError::permanent(format!("write {}", path.display()), e.to_string()))?;
+    bytes.push(b'\n');
+    write_whole(&path, &bytes, 0o640, IfExists::Replace)
+}
+
+/// What was said to run `id` under names that begin with `prefix`, in the order of the names.
+///
+/// # Errors
+/// When it cannot be read, or something else was said.
+pub fn heard<T: DeserializeOwned>(
+    state: &StateDir,
+    id: &RunId,
+    prefix: &str,
+) -> Result<Vec<Statement<T>>, HostError> {
+    let folder = state.run(id).join("approvals");
+    let entries = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(HostError::io(format!("list {}", folder.display()), &error)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|e| HostError::io(format!("list {}", folder.display()), &e))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if let Some(name) = name
+            .strip_suffix(".json")
+            .filter(|name| name.starts_with(prefix))
+        {
+            names.push(name.to_owned());
+        }
+    }
+    names.sort();
+    let read = |name: String| {
+        let path = folder.join(format!("{name}.json"));
+        let bytes = files::read_limited(&path, LONGEST)?;
+        let action = || format!("read {}", path.display());
+        let owner = std::fs::symlink_metadata(&path)
+            .map_err(|e| HostError::io(action(), &e))?
+            .uid();
+        let said = serde_json::from_slice(&bytes)
+            .map_err(|e| HostError::permanent(action(), e.to_string()))?;
+        Ok(Statement {
+            name,
+            user: identity::login(owner),
+            said,
+        })
+    };
+    names.into_iter().map(read).collect()
+}

@@ -1,0 +1,216 @@
+//! A run's folder, open for its engine, and who lives of the run.
+//!
+//! Two locks tell that (`flock`, so that they end with their holders, however those end):
+//! - `engine.lock` is the engine's alone: while it is held, the run is running, or stopped with its
+//!   engine.
+//! - `alive.lock` is inherited by the processes that steps start: while it is held and the other one
+//!   is not, something is left of a run whose engine is gone.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this is the door to our own files"
+)]
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+use super::store::{IfExists, LogWriter, make_folder, sync_parent, write_whole};
+use super::{HostError, StateDir};
+use crate::base::{RunId, StepPath};
+use crate::event::Stream;
+
+const ENGINE: &str = "engine.lock";
+const ALIVE: &str = "alive.lock";
+
+/// How many times a lock is looked at before whoever holds it counts as its holder.
+const LOOKS: u32 = 20;
+
+/// A run's folder, open for its engine.
+#[derive(Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+    // Held for as long as the engine lives.
+    _engine: Option<File>,
+    // Held for as long as the engine or any process that it started lives: not closed on exec.
+    _alive: Option<File>,
+}
+
+/// A run's folder whose engine is gone, taken over by this process; processes of it may be left.
+#[derive(Debug)]
+pub struct TakenOver {
+    path: PathBuf,
+    engine: File,
+}
+
+impl RunFolder {
+    /// Makes the folder of a new run and takes its locks.
+    ///
+    /// # Errors
+    /// When it exists or cannot be made.
+    pub fn create(state: &StateDir, id: &RunId) -> Result<Self, HostError> {
+        let path = state.run(id);
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .map_err(|e| HostError::io(format!("make the folder {}", path.display()), &e))?;
+        for name in ["logs", "outputs", "input", "approvals"] {
+            make_folder(&path.join(name))?;
+        }
+        // Both wait: someone may look at them in this very moment, and lets go at once.
+        let engine = lock(&path.join(ENGINE), FlockOperation::LockExclusive)?;
+        let alive = lock(&path.join(ALIVE), FlockOperation::LockExclusive)?;
+        Self::of(path, engine, alive)
+    }
+
+    fn of(path: PathBuf, engine: File, alive: File) -> Result<Self, HostError> {
+        // Children inherit it, so that a later process knows whether anything of this run lives.
+        rustix::io::fcntl_setfd(&alive, rustix::io::FdFlags::empty()).map_err(|e| {
+            HostError::io(format!("share {}", path.join(ALIVE).display()), &e.into())
+        })?;
+        Ok(Self {
+            path,
+            _engine: Some(engine),
+            _alive: Some(alive),
+        })
+    }
+
+    /// Takes a run over whose engine is gone; `None` while it lives.
+    ///
+    /// # Errors
+    /// When the lock cannot be looked at.
+    pub fn take_over(state: &StateDir, id: &RunId) -> Result<Option<TakenOver>, HostError> {
+        let path = state.run(id);
+        let engine = open_lock(&path.join(ENGINE))?;
+        for _ in 0..LOOKS {
+            let how = FlockOperation::NonBlockingLockExclusive;
+            if try_lock(&engine, &path.join(ENGINE), how)? {
+                return Ok(Some(TakenOver { path, engine }));
+            }
+            // Someone may look at it in this very moment ([`is_alive`]), and lets go at once.
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        Ok(None)
+    }
+
+    /// A folder without locks, for work that is of no run (reading a secret while nothing runs).
+    pub fn detached(path: PathBuf) -> Self {
+        Self {
+            path,
+            _engine: None,
+            _alive: None,
+        }
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Keeps a copy of something that the run was given, as `input/<name>`.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn keep_input(&self, name: &str, bytes: &[u8]) -> Result<(), HostError> {
+        write_whole(
+            &self.path.join("input").join(name),
+            bytes,
+            0o600,
+            IfExists::Replace,
+        )
+    }
+
+    /// Where the process of an attempt may leave its outputs (`RUNBOOK_OUTPUT`).
+    pub fn output_file(&self, path: &StepPath, attempt: u32) -> PathBuf {
+        self.path.join("outputs").join(format!("{path}.{attempt}"))
+    }
+
+    /// A writer of the log of one stream of one attempt. The file is made with its first byte.
+    pub fn log(&self, path: &StepPath, attempt: u32, stream: Stream) -> LogWriter {
+        let name = format!("logs/{path}.{attempt}.{}", stream.extension());
+        LogWriter::new(&self.path, name, stream)
+    }
+}
+
+impl TakenOver {
+    /// The lock that whatever is left of the run holds.
+    pub fn alive_lock(&self) -> PathBuf {
+        self.path.join(ALIVE)
+    }
+
+    /// Whether something is left of the run.
+    ///
+    /// # Errors
+    /// When the lock cannot be looked at.
+    pub fn has_processes(&self) -> Result<bool, HostError> {
+        is_held(&self.alive_lock())
+    }
+
+    /// The folder, with locks of its own: what is left of the run holds the old one.
+    ///
+    /// # Errors
+    /// When they cannot be made.
+    pub fn open(self) -> Result<RunFolder, HostError> {
+        for name in ["logs", "outputs", "input", "approvals"] {
+            make_folder(&self.path.join(name))?;
+        }
+        let new = self.path.join(".alive.lock.new");
+        let alive = lock(&new, FlockOperation::LockExclusive)?;
+        std::fs::rename(&new, self.path.join(ALIVE))
+            .and_then(|()| sync_parent(&new))
+            .map_err(|e| HostError::io(format!("make {}", self.alive_lock().display()), &e))?;
+        RunFolder::of(self.path, self.engine, alive)
+    }
+}
+
+/// Whether the engine of run `id` still lives.
+///
+/// # Errors
+/// When the lock cannot be looked at.
+pub fn is_alive(state: &StateDir, id: &RunId) -> Result<bool, HostError> {
+    is_held(&state.run(id).join(ENGINE))
+}
+
+fn is_held(path: &Path) -> Result<bool, HostError> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(HostError::io(format!("read {}", path.display()), &error)),
+    };
+    Ok(!try_lock(
+        &file,
+        path,
+        FlockOperation::NonBlockingLockShared,
+    )?)
+}
+
+fn try_lock(file: &File, path: &Path, how: FlockOperation) -> Result<bool, HostError> {
+    match flock(file, how) {
+        Ok(()) => Ok(true),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(error) => Err(HostError::io(
+            format!("look at {}", path.display()),
+            &error.into(),
+        )),
+    }
+}
+
+fn lock(path: &Path, how: FlockOperation) -> Result<File, HostError> {
+    let file = open_lock(path)?;
+    flock(&file, how).map_err(|e| HostError::io(format!("lock {}", path.display()), &e.into()))?;
+    Ok(file)
+}
+
+fn open_lock(path: &Path) -> Result<File, HostError> {
+    OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .read(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|e| HostError::io(format!("open {}", path.display()), &e))
+}
