@@ -25,10 +25,16 @@ pub(super) struct Cli {
 }
 
 const EXIT_CODES: &str = "\
-Exit status: 0 done; 1 a step failed or a check is critical or unknown (validate: errors); 2 nothing \
-ran: bad usage or an invalid playbook; 3 nothing more ran: approval missing; 4 an outcome is \
-unknown; 5 the audit could not be written or does not verify; 75 another process has it; \
-124 the run's deadline passed; 130, 143 cancelled";
+Exit status:
+  0         done
+  1         a step failed, or a check is critical or unknown (validate: errors)
+  2         nothing ran: bad usage or an invalid playbook
+  3         nothing more ran: an approval is missing
+  4         the outcome of a step is unknown
+  5         the audit could not be written, or does not verify
+  75        another process has it
+  124       the run's deadline passed
+  130, 143  cancelled";
 
 /// Options of every verb.
 #[derive(Debug, Args)]
