@@ -335,3 +335,71 @@ fn tampering_is_told() {
         lines
     });
 }
+
+/// A file system in memory of `size`, until it is dropped.
+struct Small(tempfile::TempDir);
+
+impl Small {
+    fn new(size: &str) -> Self {
+        process::need_root("mounting a small file system");
+        let small = Self(crate::support::lifetime::folder("small"));
+        small.mount(&["-t", "tmpfs", "-o", &format!("size={size}"), "small"]);
+        small
+    }
+
+    fn mount(&self, args: &[&str]) {
+        let folder = self.0.path().to_str().unwrap();
+        process::output("mount", &[args, &[folder]].concat()).expect_code(0);
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        process::output("umount", &["--lazy", self.0.path().to_str().unwrap()]);
+    }
+}
+
+#[test]
+fn a_full_disk_ends_a_run_before_an_effect_without_a_record() {
+    let mut playbook = "runbook: v1\nname: full\ndefaults: { timeout: 1m }\nsteps:\n".to_owned();
+    for step in 0..40 {
+        playbook.push_str(&format!(
+            "  - {{ id: s{step}, exec.script: {{ script: 'echo s{step} >> oracle; head -c 9000 /dev/zero | tr \"\\0\" x' }} }}\n"
+        ));
+    }
+    let mut full = 0;
+    for size in ["16k", "64k", "160k", "400k", "1m", "4m"] {
+        let small = Small::new(size);
+        let state = small.0.path().join("state");
+        let ran = Runbook::new()
+            .state(&state)
+            .arg("run")
+            .playbook(&playbook)
+            .run();
+        let oracle = std::fs::read_to_string(ran.folder().join("oracle")).unwrap_or_default();
+        let effects = oracle.lines().count();
+        assert!([0, 5].contains(&ran.code), "{size}: {ran}");
+        assert_eq!(ran.code == 0, effects == 40, "{size}: {ran}");
+        full += usize::from(ran.code == 5);
+        small.mount(&["-o", "remount,size=64m"]);
+        let runs = std::fs::read_dir(state.join("runs")).into_iter().flatten();
+        for run in runs.flatten() {
+            let journal = std::fs::read_to_string(run.path().join("journal.jsonl"));
+            let journal = journal.unwrap_or_default();
+            let intents = journal.matches("\"kind\":\"step.start\"").count();
+            assert!(
+                effects <= intents,
+                "{size}: {effects} effects, {intents} intents\n{ran}"
+            );
+        }
+        let verified = ran.then().args(["audit", "verify"]).run();
+        assert!(
+            verified.code == 0 || !state.join("ledger.jsonl").exists(),
+            "{size}: {verified}"
+        );
+        let next = ran.then().arg("run").playbook("runbook: v1\nname: next\nsteps:\n  - { id: a, exec.command: { argv: [touch, next] } }\n").run();
+        next.expect_code(0);
+        next.then().args(["audit", "verify"]).run().expect_code(0);
+    }
+    assert!((2..6).contains(&full), "{full} of 6 were full");
+}
