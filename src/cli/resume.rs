@@ -101,7 +101,7 @@ fn go_on(out: &mut Output, args: &ResumeArgs, from: Option<&str>) -> u8 {
         let result = async {
             let setup = Setup::new(&program, &args.how, &reports).await?;
             edit(out, &setup, &mut past, &params, args)?;
-            refuse(&program, &past)?;
+            refuse(&program, &past, args.how.yes)?;
             let folder = fence(out, &setup, taken, &mut past).await?;
             let trail = Trail::resume(
                 &setup.state,
@@ -294,8 +294,23 @@ fn tell(out: &Output, edits: &Edits) {
 }
 
 /// What a person must say first, and what cannot be known any more.
-fn refuse(program: &Program, past: &Past) -> Result<(), Refusal> {
+fn refuse(program: &Program, past: &Past, yes: bool) -> Result<(), Refusal> {
     let run = &past.state.run;
+    let twice = past.twice();
+    if !twice.is_empty() && !yes {
+        let paths: Vec<_> = twice
+            .iter()
+            .map(|step| format!("`{}`", step.path))
+            .collect();
+        return Err(Refusal::new(
+            exit::REFUSED,
+            format!(
+                "{} would happen a second time, and may have been meant to happen once; nothing ran",
+                paths.join(", ")
+            ),
+            Some("if it may: `--yes`".to_owned()),
+        ));
+    }
     let unresolved = past.unresolved(program);
     if let Some(first) = unresolved.first() {
         let paths: Vec<_> = unresolved

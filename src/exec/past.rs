@@ -95,6 +95,19 @@ impl Past {
             .collect()
     }
 
+    /// The steps and items that have happened, are to run again, and were not said to bear that.
+    pub fn twice(&self) -> Vec<&StepState> {
+        let again = self
+            .state
+            .steps
+            .values()
+            .filter(|step| self.is_again(&step.path));
+        again
+            .filter(|step| step.repeat > Some(RepeatClass::Keyed) && step.items.is_none())
+            .filter(|step| step.status == Status::Succeeded || is_unsettled(step))
+            .collect()
+    }
+
     /// The finished steps whose outputs held a secret, of which the journal has a digest alone, and
     /// which a step that is still to run reads: each with such a step.
     pub fn sealed(&self, program: &Program) -> Vec<(StepId, StepId)> {

@@ -6,11 +6,11 @@ use super::leaf::condition;
 use super::scheduler::Engine;
 use crate::base::{Cancel, Duration, StepPath};
 use crate::compile::Local;
-use crate::event::{Event, JournalError, StepVerify};
+use crate::event::{Event, JournalError, Level, StepVerify};
 use crate::expr::from_json;
 use crate::host::{Observe, Scope};
 use crate::model::Verify;
-use crate::step::{Means, Partial};
+use crate::step::{Means, Partial, StepError, StepErrorKind};
 
 /// How long a probe may take.
 const PROBE_TIME: Duration = Duration::from_secs(60);
@@ -92,12 +92,20 @@ impl Engine<'_> {
         );
         let (status, outputs, findings) = match looked.await {
             Ok(outcome) => ("succeeded", outcome.outputs, outcome.findings),
-            // A command that ends with another status than 0 has looked all the same.
-            Err(error) if error.outputs.is_some() => {
-                ("failed", error.outputs.unwrap_or_default(), error.findings)
-            }
+            // A command that ends with another status than 0 has looked all the same; one that was
+            // killed, or did not start, has not.
+            Err(StepError {
+                kind: StepErrorKind::Opaque,
+                outputs: Some(outputs),
+                findings,
+                ..
+            }) if !outputs["exit_code"].is_null() => ("failed", outputs, findings),
             Err(error) => return Err(format!("its `verify` could not look: {error}")),
         };
+        if let Some(blind) = findings.iter().find(|found| found.level == Level::Unknown) {
+            let (subject, message) = (&blind.subject, &blind.message);
+            return Err(format!("its `verify` could not look: {subject}: {message}"));
+        }
         record.outputs = outputs.clone();
         let value = serde_json::json!({
             "status": status,

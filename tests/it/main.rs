@@ -23,6 +23,7 @@ mod dry;
 mod fixtures;
 mod input;
 mod registry;
+mod resume;
 mod rooms;
 mod scheduler;
 mod support;

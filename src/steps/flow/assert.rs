@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::base::count::plural;
 use crate::base::field::Evaluated;
 use crate::event::{EffectClass, RepeatClass};
 use crate::host::Observe;
@@ -60,9 +61,15 @@ impl StepType for Assert {
     type Outputs = Outputs;
 
     fn describe(config: &Partial) -> Description {
+        let count = match config.get("that") {
+            Some(Partial::Known(Value::Array(that))) => that.len(),
+            Some(Partial::List(that)) => that.len(),
+            _ => 1,
+        };
+        let conditions = plural(count, "condition");
         match config.text("message") {
-            Some(message) => Description::line(format!("check that not: {message}")),
-            None => Description::line("check what must be true"),
+            Some(message) => Description::line(format!("check {conditions}, else fail: {message}")),
+            None => Description::line(format!("check {conditions}")),
         }
     }
 }

@@ -1,0 +1,363 @@
+//! Runs that are gone on with: nothing that is finished happens again, and nothing that may have
+//! happened is taken for granted.
+//!
+//! The judge is a file that the steps append to and the engine never reads.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::support::process;
+use crate::support::run::{Ran, Runbook, Started};
+use crate::support::wait;
+
+const LONG: Duration = Duration::from_secs(30);
+
+/// What each step appends to.
+const ORACLE: &str = "oracle";
+
+fn oracle(ran: &Ran) -> String {
+    let text = std::fs::read_to_string(ran.folder().join(ORACLE)).unwrap_or_default();
+    text.lines().collect::<Vec<_>>().join(" ")
+}
+
+/// Waits until the steps have said `last`, then kills the engine.
+#[track_caller]
+fn kill_after(started: Started, last: &str) -> Ran {
+    wait::until(last, LONG, || {
+        let text = std::fs::read_to_string(started.folder().join(ORACLE)).ok()?;
+        text.lines().any(|line| line == last).then_some(())
+    });
+    started.signal(Signal::KILL);
+    started.finish()
+}
+
+fn go(ran: &Ran, args: &[&str]) -> Ran {
+    ran.then().args(args).run()
+}
+
+#[track_caller]
+fn verifies(ran: &Ran) {
+    go(ran, &["audit", "verify"]).expect_code(0);
+}
+
+/// A step that says its id to the oracle and then runs `more`.
+fn step(id: &str, keys: &str, more: &str) -> String {
+    format!(
+        "  - {{ id: {id}, {keys} exec.script: {{ script: 'echo {id} >> {ORACLE}; {more}' }} }}\n"
+    )
+}
+
+fn playbook(steps: &[String]) -> String {
+    let steps = steps.concat();
+    format!(
+        "runbook: v1\nname: p\nsteps:\n{steps}finally:\n{}",
+        step("bye", "", "true")
+    )
+}
+
+#[test]
+fn what_is_finished_is_not_run_again() {
+    let text = "\
+runbook: v1
+name: mixed
+params: { word: { type: string } }
+steps:
+  - id: first
+    exec.script: { env: { W: '${{ params.word }}' }, script: 'echo first $W >> oracle; echo \"rows=7\" >> \"$RUNBOOK_OUTPUT\"' }
+  - { id: never, when: params.word == 'other', exec.command: { argv: [touch, never] } }
+  - { id: allowed, on_error: continue, exec.script: { script: 'echo allowed >> oracle; exit 3' } }
+  - id: items
+    foreach: { in: [a, b, c], as: item }
+    repeat: idempotent
+    exec.script: { env: { I: '${{ item }}' }, script: 'echo item $I >> oracle; [ $I != b ] || [ -e go ] || sleep 5151' }
+  - { id: last, exec.script: { env: { R: '${{ steps.first.outputs.values.rows }}' }, script: 'echo last $R >> oracle' } }
+finally:
+  - { id: bye, exec.script: { script: 'echo bye >> oracle' } }
+";
+    let started = Runbook::new()
+        .args(["run", "-p", "word=hello"])
+        .playbook(text)
+        .start();
+    let ran = kill_after(started, "item b");
+    std::fs::write(ran.folder().join("go"), "").unwrap();
+    assert_eq!(oracle(&ran), "first hello allowed item a item b");
+    let left = || process::output("pgrep", &["-f", "sleep 5151"]).code;
+    assert_eq!(left(), 0, "its process lives on");
+
+    let resumed = go(&ran, &["resume", "last"]);
+    resumed.expect_code(0);
+    assert_eq!(left(), 1, "what was left was ended");
+    assert!(
+        resumed.stderr.contains("of `items[1]`: sleep 5151"),
+        "{resumed}"
+    );
+    assert_eq!(
+        oracle(&ran),
+        "first hello allowed item a item b item b item c last 7 bye"
+    );
+    assert!(!ran.folder().join("never").exists());
+    let status = go(&ran, &["status", "last", "--format", "json"]).json();
+    assert_eq!(status["run"]["status"], "succeeded");
+    let steps = status["steps"].as_array().unwrap();
+    let of = |path: &str| steps.iter().find(|step| step["path"] == path).unwrap();
+    assert_eq!(of("items[1]")["attempts"], 2);
+    assert_eq!(of("allowed")["status"], "failed");
+    assert_eq!(of("never")["status"], "skipped");
+    verifies(&ran);
+
+    let again = go(&ran, &["resume", "last"]);
+    again.expect_code(0);
+    assert!(again.stderr.contains("nothing is left to do"), "{again}");
+}
+
+#[test]
+fn what_happens_once_waits_for_a_person() {
+    let text = playbook(&[
+        step("a", "", "true"),
+        step("once", "", "[ -e go ] || sleep 5252"),
+        step("b", "", "true"),
+    ]);
+    for (said, after) in [("done", "a once b bye"), ("not-done", "a once once b bye")] {
+        let started = Runbook::new().arg("run").playbook(&text).start();
+        let ran = kill_after(started, "once");
+        std::fs::write(ran.folder().join("go"), "").unwrap();
+        let refused = go(&ran, &["resume", "last"]);
+        refused.expect_code(4);
+        assert!(refused.stderr.contains("runbook resolve"), "{refused}");
+        assert_eq!(oracle(&ran), "a once");
+        let reason = format!("seen {said}");
+        go(
+            &ran,
+            &["resolve", "last", "a", "--as", said, "--reason", "x"],
+        )
+        .expect_code(2);
+        go(
+            &ran,
+            &["resolve", "last", "once", "--as", said, "--reason", &reason],
+        )
+        .expect_code(0);
+        go(&ran, &["resume", "last"]).expect_code(0);
+        assert_eq!(oracle(&ran), after);
+        let shown = go(&ran, &["audit", "show", "last", "--format", "json"]);
+        assert!(shown.stdout.contains(&reason), "{shown}");
+        verifies(&ran);
+    }
+}
+
+#[test]
+fn a_probe_finds_out_whether_it_happened() {
+    let verify = |test: &str| {
+        let verify = "verify: { exec.command: { argv: [sh, -c, '";
+        format!("{verify}{test}'] }}, expect: probe.outputs.exit_code == 0 }},")
+    };
+    let cases = [
+        ("true", 0, "a once b bye"),
+        ("false", 0, "a once once b bye"),
+        ("kill -9 $$", 4, "a once bye"),
+    ];
+    for (test, code, after) in cases {
+        let text = playbook(&[
+            step("a", "", "true"),
+            step("once", &verify(test), "[ -e go ] || sleep 5353"),
+            step("b", "", "true"),
+        ]);
+        let started = Runbook::new().arg("run").playbook(&text).start();
+        let ran = kill_after(started, "once");
+        std::fs::write(ran.folder().join("go"), "").unwrap();
+        let resumed = go(&ran, &["resume", "last"]);
+        resumed.expect_code(code);
+        assert_eq!(oracle(&ran), after, "{test}: {resumed}");
+        verifies(&ran);
+    }
+}
+
+#[test]
+fn an_edit_is_told_and_refused_where_it_concerns_what_is_finished() {
+    let before = playbook(&[
+        step("a", "", "true"),
+        step("b", "repeat: idempotent,", "[ -e go ] || sleep 5454"),
+    ]);
+    let start = || {
+        let started = Runbook::new().arg("run").playbook(&before).start();
+        let ran = kill_after(started, "b");
+        std::fs::write(ran.folder().join("go"), "").unwrap();
+        ran
+    };
+    let edit = |ran: &Ran, text: &str| {
+        std::fs::write(ran.folder().join("playbook.yaml"), text).unwrap();
+    };
+    // What is not finished may be edited.
+    let ran = start();
+    edit(
+        &ran,
+        &(before.replace("sleep 5454", "sleep 5455") + "# new\n"),
+    );
+    let resumed = go(&ran, &["resume", "last"]);
+    resumed.expect_code(0);
+    assert!(resumed.stderr.contains("still valid: a"), "{resumed}");
+    assert_eq!(oracle(&ran), "a b b bye");
+    verifies(&ran);
+    // What is finished and would now do something else is not taken for granted.
+    let ran = start();
+    edit(&ran, &before.replace("echo a >>", "echo A >>"));
+    let refused = go(&ran, &["resume", "last"]);
+    refused.expect_code(3);
+    assert!(refused.stderr.contains("done, and changed: a"), "{refused}");
+    assert_eq!(oracle(&ran), "a b");
+    go(&ran, &["resume", "last", "--rerun-changed"]).expect_code(3);
+    go(&ran, &["resume", "last", "--rerun-changed", "--yes"]).expect_code(0);
+    assert_eq!(oracle(&ran), "a b A b bye");
+    verifies(&ran);
+    let ran = start();
+    edit(&ran, &before.replace("echo a >>", "echo A >>"));
+    go(&ran, &["resume", "last", "--keep-changed"]).expect_code(0);
+    assert_eq!(oracle(&ran), "a b b bye");
+    // Nor is a playbook that is not there any more.
+    let ran = start();
+    std::fs::remove_file(ran.folder().join("playbook.yaml")).unwrap();
+    go(&ran, &["resume", "last"]).expect_code(2);
+    assert_eq!(oracle(&ran), "a b");
+}
+
+#[test]
+fn what_failed_is_tried_again_from_where_one_says() {
+    let text = playbook(&[
+        step("a", "", "true"),
+        step("b", "", "[ -e go ]"),
+        step("c", "", "true"),
+    ]);
+    let ran = Runbook::new().arg("run").playbook(&text).run();
+    ran.expect_code(1);
+    assert_eq!(oracle(&ran), "a b bye");
+    let refused = go(&ran, &["resume", "last"]);
+    refused.expect_code(2);
+    assert!(refused.stderr.contains("--from b"), "{refused}");
+    std::fs::write(ran.folder().join("go"), "").unwrap();
+    go(&ran, &["retry", "last", "--from", "bb"]).expect_code(2);
+    go(&ran, &["retry", "last", "--from", "b"]).expect_code(0);
+    assert_eq!(oracle(&ran), "a b bye b c bye");
+    // They have happened now, and were not said to bear it twice.
+    go(&ran, &["retry", "last", "--from", "b"]).expect_code(3);
+    assert_eq!(oracle(&ran), "a b bye b c bye");
+    go(&ran, &["retry", "last", "--from", "c", "-y"]).expect_code(0);
+    assert_eq!(oracle(&ran), "a b bye b c bye c bye");
+    verifies(&ran);
+    let history = go(&ran, &["history", "--format", "json"]).json();
+    assert_eq!(history["runs"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn only_one_goes_on_and_not_while_the_engine_lives() {
+    let text = playbook(&[step("a", "repeat: idempotent,", "[ -e go ] || sleep 5555")]);
+    let started = Runbook::new().arg("run").playbook(&text).start();
+    wait::until("a", LONG, || {
+        started.folder().join(ORACLE).exists().then_some(())
+    });
+    let state = started.state().to_path_buf();
+    let resume = || Runbook::new().state(&state).args(["resume", "last"]);
+    resume().run().expect_code(75);
+    // Stopped is not gone.
+    started.signal(Signal::STOP);
+    resume().run().expect_code(75);
+    started.signal(Signal::CONT);
+    let ran = kill_after(started, "a");
+    std::fs::write(ran.folder().join("go"), "").unwrap();
+    let all: Vec<_> = (0..4)
+        .map(|_| ran.then().args(["resume", "last"]).start())
+        .collect();
+    let codes: Vec<i32> = all.into_iter().map(|one| one.finish().code).collect();
+    assert!(
+        codes.contains(&0) && codes.iter().all(|code| [0, 75].contains(code)),
+        "{codes:?}"
+    );
+    assert_eq!(oracle(&ran), "a a bye");
+    verifies(&ran);
+}
+
+#[test]
+fn a_daemon_of_a_finished_step_is_left_alone() {
+    let text = playbook(&[
+        step("daemon", "", "setsid -f sleep 5656 >/dev/null 2>&1"),
+        step("b", "repeat: idempotent,", "[ -e go ] || sleep 5657"),
+    ]);
+    let started = Runbook::new().arg("run").playbook(&text).start();
+    let ran = kill_after(started, "b");
+    std::fs::write(ran.folder().join("go"), "").unwrap();
+    go(&ran, &["resume", "last"]).expect_code(0);
+    assert_eq!(oracle(&ran), "daemon b b bye");
+    process::output("pgrep", &["-f", "sleep 5657"]).expect_code(1);
+    process::output("pkill", &["-f", "sleep 5656"]).expect_code(0);
+    verifies(&ran);
+}
+
+#[test]
+fn a_cancelled_run_goes_on_and_tidies_up_again() {
+    let text = playbook(&[
+        step("a", "repeat: idempotent,", "[ -e go ] || sleep 5757"),
+        step("b", "", "true"),
+    ]);
+    let started = Runbook::new().arg("run").playbook(&text).start();
+    wait::until("a", LONG, || {
+        started.folder().join(ORACLE).exists().then_some(())
+    });
+    started.signal(Signal::INT);
+    let ran = started.finish();
+    ran.expect_code(130);
+    assert_eq!(oracle(&ran), "a bye");
+    std::fs::write(ran.folder().join("go"), "").unwrap();
+    go(&ran, &["resume", "last"]).expect_code(0);
+    assert_eq!(oracle(&ran), "a bye a b bye");
+    verifies(&ran);
+}
+
+#[test]
+fn a_torn_record_is_set_aside_and_a_tampered_one_refused() {
+    let text = playbook(&[
+        step("a", "", "true"),
+        step("b", "repeat: idempotent,", "[ -e go ] || sleep 5858"),
+    ]);
+    let started = Runbook::new().arg("run").playbook(&text).start();
+    let ran = kill_after(started, "b");
+    std::fs::write(ran.folder().join("go"), "").unwrap();
+    process::output("pkill", &["-f", "sleep 5858"]);
+    let runs = std::fs::read_dir(ran.state().join("runs")).unwrap();
+    let run = runs.flatten().next().unwrap().path();
+    let journal = run.join("journal.jsonl");
+    let whole = std::fs::read(&journal).unwrap();
+    // Somebody says that `a` did not happen.
+    let edited = String::from_utf8(whole.clone()).unwrap();
+    let edited = edited.replacen("\"status\":\"succeeded\"", "\"status\":\"cancelled\"", 1);
+    std::fs::write(&journal, edited).unwrap();
+    go(&ran, &["resume", "last"]).expect_code(5);
+    assert_eq!(oracle(&ran), "a b");
+    let torn = [&whole[..], b"{\"v\":1,\"seq\":9"].concat();
+    std::fs::write(&journal, torn).unwrap();
+    go(&ran, &["resume", "last"]).expect_code(0);
+    assert_eq!(oracle(&ran), "a b b bye");
+    let verified = go(&ran, &["audit", "verify"]);
+    verified.expect_code(0);
+}
+
+#[test]
+fn an_output_that_held_a_secret_is_not_made_up() {
+    let text = "\
+runbook: v1
+name: secret
+secrets: { token: { env: TOKEN } }
+steps:
+  - { id: a, exec.script: { env: { T: '${{ secrets.token }}' }, script: 'echo a >> oracle; echo \"url=http://$T@host\" >> \"$RUNBOOK_OUTPUT\"' } }
+  - { id: b, repeat: idempotent, exec.script: { script: 'echo b >> oracle; [ -e go ] || sleep 5959' } }
+  - { id: c, exec.command: { argv: [test, '${{ steps.a.outputs.values.url }}', '=', http://s3cr3t@host] } }
+";
+    let start = Runbook::new().env("TOKEN", "s3cr3t").arg("run");
+    let ran = kill_after(start.playbook(text).start(), "b");
+    std::fs::write(ran.folder().join("go"), "").unwrap();
+    let resume = |args: &[&str]| ran.then().env("TOKEN", "s3cr3t").args(args).run();
+    let refused = resume(&["resume", "last"]);
+    refused.expect_code(3);
+    assert!(refused.stderr.contains("held a secret"), "{refused}");
+    let run = resume(&["retry", "last", "--from", "a", "--yes"]);
+    run.expect_code(0);
+    assert_eq!(oracle(&ran), "a b a b");
+}
