@@ -101,6 +101,7 @@ fn observe(folder: &Path) -> Result<Observe> {
     let scope = Scope {
         shared: Arc::new(shared),
         path: StepPath::step(StepId::new("bench").context("an id")?),
+        part: runbook::host::Part::Step,
         attempt: 1,
         deadline: Deadline::NEVER,
         cancel: Cancel::new(),

@@ -37,7 +37,7 @@ pub use history::{History, HistoryEntry, history};
 pub use index::{LedgerReading, LedgerRun, Newest, lookup};
 pub use journal::{FileJournal, JOURNAL_FILE};
 pub use ledger::{END_KIND, Ledger, RESUME_KIND, RunEnded, RunResumed, RunStarted, START_KIND};
-pub use read::{AuditError, JournalReader, load_run, load_run_with_head};
+pub use read::{AuditError, JournalReader, load_run, load_taken_over};
 pub use record::{Digest, Entry, Head, MAX_RECORD, NoRecord, Record, TORN_KIND, VERSION, encode};
 pub use trail::Trail;
 pub use verify::{LedgerReport, RunReport, RunVerdict, Verification, verify};

@@ -168,20 +168,23 @@ impl Iterator for JournalReader {
 /// # Errors
 /// When there is no such run, or its journal does not verify.
 pub fn load_run(state: &StateDir, id: &RunId) -> Result<RunState, AuditError> {
-    load_run_with_head(state, id).map(|(run, _)| run)
+    // In this order: what is dead now writes nothing more, and what has ended was written whole.
+    let alive = run_folder::is_alive(state, id)?;
+    load(state, id, seals(state, id)?, alive).map(|(run, _)| run)
 }
 
-/// The same, and where its journal's chain stands, for whoever goes on with it.
+/// The same of a run that the caller has taken over, and where its journal's chain stands.
 ///
 /// # Errors
 /// As [`load_run`].
-pub fn load_run_with_head(state: &StateDir, id: &RunId) -> Result<(RunState, Head), AuditError> {
-    // In this order: what is dead now writes nothing more, and what has ended was written whole.
-    let alive = run_folder::is_alive(state, id)?;
-    let seals = lookup(state, id)?
+pub fn load_taken_over(state: &StateDir, id: &RunId) -> Result<(RunState, Head), AuditError> {
+    load(state, id, seals(state, id)?, false)
+}
+
+fn seals(state: &StateDir, id: &RunId) -> Result<Seals, HostError> {
+    Ok(lookup(state, id)?
         .map(|run| run.seals())
-        .unwrap_or_default();
-    load(state, id, seals, alive)
+        .unwrap_or_default())
 }
 
 /// The same, where it is known what the ledger says of it and whether anything of it lives.

@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
-use super::read::load_run_with_head;
+use super::read::load_taken_over;
 use super::trail::Trail;
 use crate::base::{Clock, RunId, StepId, StepPath};
 use crate::event::{
@@ -201,7 +201,7 @@ impl Recorded {
         let taken = RunFolder::take_over(&self.state, &self.run)
             .unwrap()
             .unwrap();
-        let (past, head) = load_run_with_head(&self.state, &self.run).unwrap();
+        let (past, head) = load_taken_over(&self.state, &self.run).unwrap();
         let folder = taken.open().unwrap();
         let clock = Clock::system();
         let trail = Trail::resume(&self.state, &folder, clock, &past, head).unwrap();

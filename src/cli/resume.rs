@@ -8,7 +8,7 @@ use super::args::{ResumeArgs, RetryArgs};
 use super::output::Output;
 use super::run::{Recorded, Refusal, Setup, begin, on_runtime, reports};
 use super::{exit, load, resolve, status};
-use crate::audit::{Trail, load_run_with_head};
+use crate::audit::{Trail, load_taken_over};
 use crate::base::{RunId, suggest};
 use crate::compile::Program;
 use crate::diag::{codes, did_you_mean};
@@ -44,7 +44,7 @@ fn go_on(out: &mut Output, args: &ResumeArgs, from: Option<&str>) -> u8 {
         Ok(taken) => taken,
         Err(refusal) => return refusal.tell(out),
     };
-    let (past, head) = match load_run_with_head(&state, &id) {
+    let (past, head) = match load_taken_over(&state, &id) {
         Ok(loaded) => loaded,
         Err(error) => {
             let help = format!("`runbook audit verify {id}` says more");
@@ -142,6 +142,10 @@ fn nothing_to_do(out: &Output, past: &RunState) -> Option<u8> {
             past.run
         ));
         return Some(exit::DONE);
+    }
+    // One that was interrupted has still to skip what waited, to take back, and to tidy up.
+    if past.status == RunStatus::Interrupted {
+        return None;
     }
     let failed = past
         .whole_steps()

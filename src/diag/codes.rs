@@ -102,7 +102,7 @@ codes! {
         "Ids of steps and names of parameters, variables, secrets and connections are \
          `[a-z][a-z0-9_]{0,39}`, so that they can be used in expressions as they are.";
     NOT_YET "RB210" "a part of the language that this version checks but does not run"
-        "`approval`, `undo` and `lock` are read and checked, so that playbooks can be \
+        "`approval` and `lock` are read and checked, so that playbooks can be \
          written for them; a run is refused, because running without them would not be what the \
          playbook says.";
 

@@ -7,8 +7,8 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::kinds::{
-    Edited, Event, Happening, LogFile, PlaybookInfo, RunResume, RunStart, Section, SkipKind,
-    StepResolve, StepResult, StepStart,
+    Edited, Event, Happening, LogFile, PlaybookInfo, ResumeKind, RunResume, RunStart, Section,
+    SkipKind, StepResolve, StepResult, StepStart,
 };
 use super::status::{EffectClass, Finding, Level, RepeatClass, RunStatus, Status};
 use crate::base::{RunId, StepId, StepPath};
@@ -95,6 +95,30 @@ pub struct StepState {
     pub input: Option<String>,
     /// What its processes wrote.
     pub logs: Vec<LogFile>,
+    /// How it was taken back, where it was.
+    pub undo: Option<UndoState>,
+}
+
+/// How a step was taken back.
+#[derive(Clone, Debug)]
+pub struct UndoState {
+    /// How that stands.
+    pub status: Status,
+    /// What may be done after a crash in its middle.
+    pub repeat: RepeatClass,
+    /// What went wrong.
+    pub error: Option<String>,
+}
+
+impl UndoState {
+    /// Whether it is not known how much was taken back, nor to be found out by doing so again.
+    pub fn is_unsettled(&self) -> bool {
+        match self.status {
+            Status::Succeeded => false,
+            Status::Running => self.repeat > RepeatClass::Keyed,
+            _ => true,
+        }
+    }
 }
 
 /// An attempt that failed and was followed by another.
@@ -135,18 +159,20 @@ impl StepState {
             skip: None,
             input: None,
             logs: Vec::new(),
+            undo: None,
         }
     }
 
     /// Whether it has come to a result that a run which is gone on with takes as it is: it
-    /// succeeded, was not wanted, or failed and was allowed to.
+    /// succeeded, failed, or was not wanted.
     pub fn stands(&self) -> bool {
         match self.status {
-            Status::Succeeded => true,
+            Status::Succeeded => !self.undo.as_ref().is_some_and(UndoState::is_unsettled),
+            Status::Failed => true,
             Status::Skipped => {
                 matches!(self.skip, Some(SkipKind::When | SkipKind::NotAsked))
             }
-            Status::Failed | Status::TimedOut => self.allowed,
+            Status::TimedOut => self.allowed,
             Status::Pending | Status::Running | Status::Cancelled | Status::Unknown => false,
         }
     }
@@ -169,6 +195,7 @@ impl StepState {
     fn resolve(&mut self, happening: &Happening, resolve: &StepResolve) {
         let StepResolve { done, reason, user } = resolve;
         if *done {
+            self.undo = None;
             self.status = Status::Succeeded;
             self.changed = true;
             self.started_at.get_or_insert(happening.at);
@@ -253,6 +280,22 @@ impl RunState {
             Event::RunStart(_) => {}
             Event::RunResume(resume) => self.resume(resume),
             Event::StepVerify(_) => {}
+            Event::UndoStart(start) => {
+                if let Some(step) = self.entry(happening) {
+                    step.undo = Some(UndoState {
+                        status: Status::Running,
+                        repeat: start.repeat,
+                        error: None,
+                    });
+                }
+            }
+            Event::UndoResult(result) => {
+                let undo = self.entry(happening).and_then(|step| step.undo.as_mut());
+                if let Some(undo) = undo {
+                    undo.status = result.status;
+                    undo.error.clone_from(&result.error);
+                }
+            }
             Event::StepResolve(resolve) => {
                 if let Some(step) = self.entry(happening) {
                     step.resolve(happening, resolve);
@@ -341,10 +384,20 @@ impl RunState {
             self.edit(edited);
         }
         let ended = self.ended_at.is_some();
+        // A `foreach` step of which an item is pending again is too.
+        let mut open = Vec::new();
         for step in self.steps.values_mut() {
             // What cleans up after a part of a run does so after the next part too.
             let anew = ended && step.section == Section::Finally;
-            if anew || !step.stands() || resume.again.contains(&step.path.step) {
+            // What was taken back is gone: who tries again begins with it.
+            let gone = resume.kind == ResumeKind::Retry && step.undo.is_some();
+            if anew || gone || !step.stands() || resume.again.contains(&step.path.step) {
+                step.reset();
+                open.push(StepPath::step(step.path.step.clone()));
+            }
+        }
+        for path in open {
+            if let Some(step) = self.steps.get_mut(&path) {
                 step.reset();
             }
         }

@@ -67,6 +67,8 @@ events! {
     StepAttempt "step.attempt",
     StepResult "step.result",
     StepVerify "step.verify",
+    UndoStart "undo.start",
+    UndoResult "undo.result",
     StepResolve "step.resolve",
     RunResume "run.resume",
     RunCancel "run.cancel",
@@ -205,6 +207,42 @@ pub struct StepVerify {
     /// Why it could not be found out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+/// A step is about to be taken back by its `undo:`: the intent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UndoStart {
+    /// The type that takes it back.
+    #[serde(rename = "type")]
+    pub ty: String,
+    /// What that does to the world.
+    pub effect: EffectClass,
+    /// What may be done after a crash in its middle.
+    pub repeat: RepeatClass,
+    /// Its configuration, evaluated and redacted.
+    pub config: Value,
+}
+
+/// A step was taken back, or could not be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UndoResult {
+    /// How that ended.
+    pub status: Status,
+    /// How long it took, in milliseconds.
+    #[serde(default)]
+    pub duration_ms: u64,
+    /// Its outputs, redacted.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub outputs: Value,
+    /// What went wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+    /// What its processes wrote.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logs: Vec<LogFile>,
 }
 
 /// A person said whether a step had happened.

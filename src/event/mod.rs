@@ -10,11 +10,11 @@ mod redact;
 mod sink;
 mod status;
 
-pub use fold::{AttemptState, RunState, StepState};
+pub use fold::{AttemptState, RunState, StepState, UndoState};
 pub use kinds::{
     ClaimedBy, Edited, Event, ForeachExpand, Happening, LogFile, PlannedStep, PlaybookInfo,
     ResumeKind, RunCancel, RunEnd, RunResume, RunStart, Section, SkipKind, StepAttempt,
-    StepResolve, StepResult, StepStart, StepVerify, Stream, Transient,
+    StepResolve, StepResult, StepStart, StepVerify, Stream, Transient, UndoResult, UndoStart,
 };
 pub use redact::{MASK, Redactor, SHORTEST, StreamRedactor};
 pub use sink::{Journal, JournalError, NoJournal, Sink};

@@ -8,15 +8,24 @@ use serde_json::Value;
 
 use super::scheduler::Engine;
 use crate::base::{Cancel, Deadline, Duration, EndReason, StepPath};
-use crate::compile::Node;
-use crate::event::{EffectClass, LogFile};
+use crate::event::{EffectClass, LogFile, Section};
 use crate::host::process::GRACE;
-use crate::host::{Effect, Observe, Scope};
-use crate::model::Step;
-use crate::step::{Means, RawOutcome, StepError, StepErrorKind};
+use crate::host::{Effect, Observe, Part, Scope};
+use crate::step::{AnyStep, Means, RawOutcome, StepError, StepErrorKind};
 
 /// How long a step that was told to end is waited for, beyond what its processes are given.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is attempted: a step, or what stands within one (`verify`, `undo`).
+#[derive(Clone, Copy)]
+pub(super) struct Work {
+    pub ty: &'static dyn AnyStep,
+    /// What it does to the world: decides on the means that it is handed.
+    pub effect: EffectClass,
+    /// Whose end ends it.
+    pub section: Section,
+    pub part: Part,
+}
 
 /// How an attempt ended.
 pub(super) struct AttemptEnd {
@@ -30,8 +39,7 @@ impl Engine<'_> {
     /// Runs attempt number `attempt`.
     pub(super) async fn attempt(
         &self,
-        step: &Step,
-        node: &Node,
+        work: Work,
         path: &StepPath,
         attempt: u32,
         config: Value,
@@ -41,16 +49,17 @@ impl Engine<'_> {
         let scope = Arc::new(Scope {
             shared: Arc::clone(&self.shared),
             path: path.clone(),
+            part: work.part,
             attempt,
             deadline,
             cancel: own.clone(),
-            durable: node.effect != EffectClass::Read,
+            durable: work.effect != EffectClass::Read,
             logs: std::sync::Mutex::default(),
         });
         // What may not touch is not handed the means.
         let (observe, effect);
-        let means = if node.effect == EffectClass::Read {
-            observe = if step.ty.is_generic() {
+        let means = if work.effect == EffectClass::Read {
+            observe = if work.ty.is_generic() {
                 Observe::claimed(Arc::clone(&scope))
             } else {
                 Observe::new(Arc::clone(&scope))
@@ -60,7 +69,7 @@ impl Engine<'_> {
             effect = Effect::new(Arc::clone(&scope));
             Means::Act(&effect)
         };
-        let (result, told) = self.attend(step, node, config, means, &own, deadline).await;
+        let (result, told) = self.attend(work, config, means, &own, deadline).await;
         AttemptEnd {
             result,
             told,
@@ -68,44 +77,18 @@ impl Engine<'_> {
         }
     }
 
-    /// Polls a look that stands beside a step, such as its `verify`: for as long as it may take.
-    pub(super) async fn attend_probe(
-        &self,
-        work: impl Future<Output = Result<RawOutcome, StepError>>,
-        own: &Cancel,
-        deadline: Deadline,
-    ) -> Result<RawOutcome, StepError> {
-        let mut work = pin!(work);
-        let late = |patience: Duration| {
-            let message = "it took too long".to_owned();
-            (
-                self.clock.deadline_in(patience),
-                StepError::new(StepErrorKind::TimedOut, message),
-            )
-        };
-        tokio::select! {
-            biased;
-            result = &mut work => return result,
-            () = self.clock.sleep_until(deadline) => own.end(EndReason::Timeout),
-            () = self.finally.told_now() => own.end_now(EndReason::Cancelled),
-        }
-        let (until, error) = late((GRACE.as_std() + PATIENCE.as_std()).into());
-        self.clock.within(until, work).await.unwrap_or(Err(error))
-    }
-
     /// Polls the step, and tells it to end when the time has come.
     async fn attend(
         &self,
-        step: &Step,
-        node: &Node,
+        what: Work,
         config: Value,
         means: Means<'_>,
         own: &Cancel,
         deadline: Deadline,
     ) -> (Result<RawOutcome, StepError>, Option<EndReason>) {
         let clock = &self.clock;
-        let run = self.cancel_of(node.section);
-        let mut work = pin!(step.ty.execute(config, means));
+        let run = self.cancel_of(what.section);
+        let mut work = pin!(what.ty.execute(config, means));
         let mut told: Option<EndReason> = None;
         let (mut cancelled, mut killed) = (false, false);
         let mut abandon_at = Deadline::NEVER;
@@ -136,7 +119,7 @@ impl Engine<'_> {
                 () = clock.sleep_until(abandon_at), if told.is_some() => {
                     // What hangs in the kernel cannot be ended; whether it had its effect, nobody
                     // knows.
-                    let kind = match (node.effect, told) {
+                    let kind = match (what.effect, told) {
                         (EffectClass::Read, Some(EndReason::Timeout)) => StepErrorKind::TimedOut,
                         (EffectClass::Read, _) => StepErrorKind::Cancelled,
                         _ => StepErrorKind::Unknown,

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::attempt::AttemptEnd;
+use super::attempt::{AttemptEnd, Work};
 use super::retry::{Policy, Shortfall};
 use super::scheduler::Engine;
 use crate::base::{Deadline, EndReason, StepPath};
@@ -11,6 +11,7 @@ use crate::event::{
     EffectClass, Event, Finding, JournalError, SkipKind, Status, StepAttempt, StepResult, StepStart,
 };
 use crate::expr::{Evaluated, RootSource, from_json};
+use crate::host::Part;
 use crate::model::{FailOn, OnError, Step};
 use crate::step::{Partial, RawOutcome, StepError, StepErrorKind};
 
@@ -56,22 +57,29 @@ impl Judged {
 impl Engine<'_> {
     /// Runs step `at`, or one item of it.
     pub(super) async fn leaf(&self, at: usize, item: Option<Item>) -> Result<End, JournalError> {
+        let id = self.program.step(at).id.value.clone();
+        let path = match &item {
+            None => StepPath::step(id),
+            Some(item) => StepPath::item(id, item.index),
+        };
+        let end = self.leaf_at(at, item.clone(), &path).await?;
+        self.note_done(at, item.as_ref(), &path, &end);
+        Ok(end)
+    }
+
+    async fn leaf_at(
+        &self,
+        at: usize,
+        item: Option<Item>,
+        path: &StepPath,
+    ) -> Result<End, JournalError> {
         let step = self.program.step(at);
         let node = &self.program.nodes()[at];
-        let id = step.id.value.clone();
         let mut local = self.world.local();
-        let path = match item {
-            None => StepPath::step(id),
-            Some(item) => {
-                let name = step
-                    .foreach
-                    .as_ref()
-                    .map_or("item", |foreach| &foreach.name);
-                local = local.with_item(name, item.value, item.index);
-                StepPath::item(id, item.index)
-            }
-        };
-        if let Some(end) = self.replayed(&path) {
+        if let (Some(item), Some(foreach)) = (item, &step.foreach) {
+            local = local.with_item(&foreach.name, item.value, item.index);
+        }
+        if let Some(end) = self.replayed(path) {
             return Ok(end);
         }
         if let Some(when) = &step.when {
@@ -79,12 +87,12 @@ impl Engine<'_> {
                 Ok(true) => {}
                 Ok(false) => {
                     let reason = format!("`when` is false: {}", when.source().trim());
-                    return self.skip(&path, SkipKind::When, reason, None);
+                    return self.skip(path, SkipKind::When, reason, None);
                 }
                 Err(message) => {
                     return self.failed_before(
                         step,
-                        &path,
+                        path,
                         format!("its `when` has no value: {message}"),
                     );
                 }
@@ -96,22 +104,22 @@ impl Engine<'_> {
                 let why = partial.why_unknown().unwrap_or_default();
                 return self.failed_before(
                     step,
-                    &path,
+                    path,
                     format!("its configuration is not known: {why}"),
                 );
             }
             Err(error) => {
                 let message = format!("its configuration has no value: {error}");
-                return self.failed_before(step, &path, message);
+                return self.failed_before(step, path, message);
             }
         };
         // Never closed, so it cannot fail.
         let _permit = self.permits.acquire().await.ok();
         if let Some(reason) = self.stopped(node.section) {
             let cause = Some(reason.to_owned());
-            return self.skip(&path, SkipKind::Stopped, reason.to_owned(), cause);
+            return self.skip(path, SkipKind::Stopped, reason.to_owned(), cause);
         }
-        self.attempts(step, node, &path, config, &local).await
+        self.attempts(step, node, path, config, &local).await
     }
 
     /// Tries until it is good, or there is no further attempt.
@@ -134,12 +142,21 @@ impl Engine<'_> {
             generic: step.ty.is_generic(),
         };
         let name = self.name_of(step, local);
+        let work = Work {
+            ty: step.ty,
+            effect: node.effect,
+            section: node.section,
+            part: Part::Step,
+        };
         let mut logs = Vec::new();
         // Each attempt has files of its own, also those before the run was gone on with.
         let before = self.attempts_before(path);
         let mut attempt = before + 1;
         if let Some(verify) = step.verify.as_ref().filter(|_| self.is_unsettled(path)) {
-            match self.probe(verify, path, before, local).await? {
+            match self
+                .probe(verify, node.section, path, before, local)
+                .await?
+            {
                 Ok(true) => return self.found_done(step, path, before),
                 Ok(false) => {}
                 Err(error) => return self.stays_unknown(step, path, before, error),
@@ -167,7 +184,7 @@ impl Engine<'_> {
                 None => deadline,
             };
             let end = self
-                .attempt(step, node, path, attempt, config.clone(), attempt_deadline)
+                .attempt(work, path, attempt, config.clone(), attempt_deadline)
                 .await;
             logs.extend(end.logs.iter().cloned());
             self.check_audit(&end)?;
@@ -261,7 +278,7 @@ impl Engine<'_> {
     }
 
     /// Our own record (a log) could not be written: nothing more may happen.
-    fn check_audit(&self, end: &AttemptEnd) -> Result<(), JournalError> {
+    pub(super) fn check_audit(&self, end: &AttemptEnd) -> Result<(), JournalError> {
         match &end.result {
             Err(error) if error.kind == StepErrorKind::Audit => {
                 self.recorder

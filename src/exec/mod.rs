@@ -13,6 +13,7 @@ mod recorder;
 mod retry;
 mod scheduler;
 mod secrets;
+mod undo;
 mod verdict;
 
 use std::collections::HashMap;

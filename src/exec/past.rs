@@ -4,14 +4,14 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
-use super::leaf::{End, condition};
+use super::leaf::{End, condition, past};
 use super::scheduler::Engine;
 use super::secrets::Secrets;
 use crate::base::{StepId, StepPath};
 use crate::compile::{Local, Program, StepValue, World};
 use crate::event::{
     EffectClass, Event, Happening, Redactor, RepeatClass, RunResume, RunState, Section, SkipKind,
-    Status, StepResolve, StepState,
+    Status, StepResolve, StepState, UndoState,
 };
 use crate::expr::{EvalError, from_json};
 use crate::model::Step;
@@ -139,10 +139,11 @@ pub fn is_unsettled(step: &StepState) -> bool {
     let touches = step
         .effect
         .is_some_and(|effect| effect != EffectClass::Read);
-    let open = matches!(
-        step.status,
-        Status::Running | Status::Cancelled | Status::TimedOut | Status::Unknown
-    );
+    let open = match step.status {
+        Status::Running | Status::Cancelled | Status::TimedOut | Status::Unknown => true,
+        Status::Succeeded => step.undo.as_ref().is_some_and(UndoState::is_unsettled),
+        _ => false,
+    };
     // A `foreach` step itself does nothing: its items do.
     touches && open && !step.stands() && step.items.is_none()
 }
@@ -164,7 +165,8 @@ impl Engine<'_> {
             allowed: step.allowed,
             skip: step.skip,
             value: value_of(step),
-            cause: None,
+            cause: (step.status.is_bad() && !step.allowed)
+                .then(|| format!("`{}` {}", path.step, past(step.status))),
         })
     }
 
@@ -187,6 +189,12 @@ impl Engine<'_> {
         let items: Vec<&StepState> = items.collect::<Option<_>>()?;
         let begun = items.iter().any(|item| item.attempts > 0 || item.stands());
         begun.then(|| items.iter().map(|item| item.item.clone()).collect())
+    }
+
+    /// Whether a step or item was taken back in an earlier part of the run.
+    pub(super) fn was_undone(&self, path: &StepPath) -> bool {
+        let undo = self.past(path).and_then(|step| step.undo.as_ref());
+        undo.is_some_and(|undo| undo.status == Status::Succeeded)
     }
 
     fn past(&self, path: &StepPath) -> Option<&StepState> {

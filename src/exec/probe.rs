@@ -1,16 +1,15 @@
 //! Asking a step's `verify:` whether the step has happened.
 
-use std::sync::Arc;
-
+use super::attempt::Work;
 use super::leaf::condition;
 use super::scheduler::Engine;
-use crate::base::{Cancel, Duration, StepPath};
+use crate::base::{Duration, StepPath};
 use crate::compile::Local;
-use crate::event::{Event, JournalError, Level, StepVerify};
+use crate::event::{EffectClass, Event, JournalError, Level, Section, StepVerify};
 use crate::expr::from_json;
-use crate::host::{Observe, Scope};
+use crate::host::Part;
 use crate::model::Verify;
-use crate::step::{Means, Partial, StepError, StepErrorKind};
+use crate::step::{Partial, StepError, StepErrorKind};
 
 /// How long a probe may take.
 const PROBE_TIME: Duration = Duration::from_secs(60);
@@ -20,6 +19,7 @@ impl Engine<'_> {
     pub(super) async fn probe(
         &self,
         verify: &Verify,
+        section: Section,
         path: &StepPath,
         attempt: u32,
         local: &Local<'_>,
@@ -33,7 +33,7 @@ impl Engine<'_> {
             error: None,
         };
         let answer = self
-            .look_whether(verify, path, attempt, local, &mut record)
+            .look_whether(verify, section, path, attempt, local, &mut record)
             .await;
         match &answer {
             Ok(happened) => record.happened = Some(*happened),
@@ -47,6 +47,7 @@ impl Engine<'_> {
     async fn look_whether(
         &self,
         verify: &Verify,
+        section: Section,
         path: &StepPath,
         attempt: u32,
         local: &Local<'_>,
@@ -68,29 +69,16 @@ impl Engine<'_> {
             }
         };
         record.config = config.clone();
-        let own = Cancel::new();
-        let deadline = self.clock.deadline_in(PROBE_TIME);
-        let scope = Arc::new(Scope {
-            shared: Arc::clone(&self.shared),
-            path: path.clone(),
-            attempt,
-            deadline,
-            cancel: own.clone(),
-            durable: false,
-            logs: std::sync::Mutex::default(),
-        });
         // A generic type in a `verify` is declared by its author to change nothing.
-        let observe = if probe.ty.is_generic() {
-            Observe::claimed(scope)
-        } else {
-            Observe::new(scope)
+        let work = Work {
+            ty: probe.ty,
+            effect: EffectClass::Read,
+            section,
+            part: Part::Verify,
         };
-        let looked = self.attend_probe(
-            probe.ty.execute(config, Means::Look(&observe)),
-            &own,
-            deadline,
-        );
-        let (status, outputs, findings) = match looked.await {
+        let deadline = self.clock.deadline_in(PROBE_TIME);
+        let end = self.attempt(work, path, attempt, config, deadline).await;
+        let (status, outputs, findings) = match end.result {
             Ok(outcome) => ("succeeded", outcome.outputs, outcome.findings),
             // A command that ends with another status than 0 has looked all the same; one that was
             // killed, or did not start, has not.

@@ -163,6 +163,12 @@ impl<'a> Recorder<'a> {
                 self.redactor.outputs(&mut verify.outputs);
                 maybe(&mut verify.error);
             }
+            Event::UndoStart(undo) => self.redactor.value(&mut undo.config),
+            Event::UndoResult(undo) => {
+                self.redactor.outputs(&mut undo.outputs);
+                maybe(&mut undo.error);
+                maybe(&mut undo.help);
+            }
             Event::StepResolve(resolve) => text(&mut resolve.reason),
             Event::RunResume(resume) => resume.fenced.iter_mut().for_each(text),
             Event::RunCancel(_) | Event::RunEnd(_) => {}

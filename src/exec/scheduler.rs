@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, mpsc};
 use super::leaf::End;
 use super::past::Replay;
 use super::recorder::Recorder;
+use super::undo::Done;
 use super::verdict::Verdict;
 use super::{Ended, Request};
 use crate::base::{Cancel, Clock, Deadline, Duration, EndReason, StepPath};
@@ -45,8 +46,10 @@ pub(super) struct Engine<'a> {
     pub clock: Clock,
     pub permits: Semaphore,
     main: Cancel,
-    pub finally: Cancel,
-    verdict: RefCell<Verdict>,
+    finally: Cancel,
+    pub verdict: RefCell<Verdict>,
+    /// What can be taken back, in the order in which it was done.
+    pub done: RefCell<Vec<Done>>,
     stopped: Cell<Option<&'static str>>,
     signalled: Cell<bool>,
     killed: Cell<bool>,
@@ -119,6 +122,7 @@ pub async fn run(request: Request<'_>) -> Result<Ended, EvalError> {
         main: Cancel::new(),
         finally: Cancel::new(),
         verdict: RefCell::default(),
+        done: RefCell::default(),
         stopped: Cell::new(None),
         signalled: Cell::new(false),
         killed: Cell::new(false),
@@ -159,6 +163,12 @@ pub async fn run(request: Request<'_>) -> Result<Ended, EvalError> {
                 request.max_parallel,
             )
             .await?;
+        if engine.verdict.borrow().takes_back() {
+            let undo = engine.undo_all();
+            engine
+                .while_working(undo, &mut signals, &mut passing)
+                .await??;
+        }
         let status = engine.verdict.borrow().status();
         engine.world.set_run(run_value(status.as_str()));
         let budget = engine.clock.deadline_in(FINALLY_BUDGET);
@@ -267,6 +277,25 @@ impl<'a> Engine<'a> {
         Ok(())
     }
 
+    /// Listens to signals while `work` goes on beside the sections.
+    async fn while_working<T>(
+        &self,
+        work: impl Future<Output = T>,
+        signals: &mut Signals,
+        passing: &mut mpsc::Receiver<Transient>,
+    ) -> Result<T, JournalError> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                result = &mut work => return Ok(result),
+                Some(transient) = passing.recv() => self.recorder.show(&transient),
+                signal = signals.next() => self.told_by(signal)?,
+                result = self.flush() => result?,
+            }
+        }
+    }
+
     fn begin(&self, section: Section) -> Progress {
         let nodes = self.program.nodes();
         let waiting_for: Vec<usize> = nodes.iter().map(|node| node.needs.len()).collect();
@@ -293,6 +322,7 @@ impl<'a> Engine<'a> {
         {
             let path = StepPath::step(self.program.step(at).id.value.clone());
             if let Some(end) = self.replayed(&path) {
+                self.note_replayed(at, &path, &end);
                 self.over(section, at, &end, progress);
                 continue;
             }

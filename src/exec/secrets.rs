@@ -9,7 +9,7 @@ use crate::base::{Cancel, Clock, Deadline, Duration, RunId, StepId, StepPath};
 use crate::compile::Program;
 use crate::event::{Redactor, SHORTEST};
 use crate::host::connect::Connections;
-use crate::host::{Processes, RunFolder, Scope, Shared, Stage, files};
+use crate::host::{Part, Processes, RunFolder, Scope, Shared, Stage, files};
 use crate::model::SecretSource;
 
 /// The values of secrets, by name. They are never printed.
@@ -159,6 +159,7 @@ async fn from_command(
     let scope = Scope {
         shared: Arc::new(shared),
         path: StepPath::step(step),
+        part: Part::Step,
         attempt: 1,
         deadline: Deadline::NEVER,
         cancel: cancel.clone(),

@@ -36,6 +36,17 @@ impl Verdict {
         self.unknown |= status == Status::Unknown;
     }
 
+    /// A step was taken back, or could not be.
+    pub fn undo(&mut self, status: Status) {
+        self.unknown |= status == Status::Unknown;
+    }
+
+    /// Whether what was done is to be taken back: a step failed, or time was up. Where somebody
+    /// cancelled the run, or has to find out what happened, it stays as it is.
+    pub fn takes_back(&self) -> bool {
+        (self.main_failed || self.deadline) && !self.unknown && self.signal.is_none()
+    }
+
     /// A signal told it to end; the first one counts.
     pub fn signal(&mut self, signal: EndSignal) {
         self.signal.get_or_insert(signal);

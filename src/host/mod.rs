@@ -37,7 +37,7 @@ use std::sync::Arc;
 pub use error::{HostError, HostErrorKind};
 pub use process::{Processes, Stage};
 pub use run_folder::{RunFolder, TakenOver};
-pub use scope::{Scope, Shared};
+pub use scope::{Part, Scope, Shared};
 pub use store::{StateDir, Store};
 
 /// The means to look, for one attempt of one step.

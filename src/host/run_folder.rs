@@ -19,7 +19,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::store::{IfExists, LogWriter, make_folder, sync_parent, write_whole};
-use super::{HostError, StateDir};
+use super::{HostError, Part, StateDir};
 use crate::base::{RunId, StepPath};
 use crate::event::Stream;
 
@@ -124,13 +124,15 @@ impl RunFolder {
     }
 
     /// Where the process of an attempt may leave its outputs (`RUNBOOK_OUTPUT`).
-    pub fn output_file(&self, path: &StepPath, attempt: u32) -> PathBuf {
-        self.path.join("outputs").join(format!("{path}.{attempt}"))
+    pub fn output_file(&self, path: &StepPath, attempt: u32, part: Part) -> PathBuf {
+        let name = format!("{path}.{attempt}{}", part.suffix());
+        self.path.join("outputs").join(name)
     }
 
     /// A writer of the log of one stream of one attempt. The file is made with its first byte.
-    pub fn log(&self, path: &StepPath, attempt: u32, stream: Stream) -> LogWriter {
-        let name = format!("logs/{path}.{attempt}.{}", stream.extension());
+    pub fn log(&self, path: &StepPath, attempt: u32, part: Part, stream: Stream) -> LogWriter {
+        let (part, extension) = (part.suffix(), stream.extension());
+        let name = format!("logs/{path}.{attempt}{part}.{extension}");
         LogWriter::new(&self.path, name, stream)
     }
 }

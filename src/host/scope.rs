@@ -36,6 +36,29 @@ pub struct Shared {
     pub follow_output: bool,
 }
 
+/// Which part of a step is at work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Part {
+    /// The step itself.
+    #[default]
+    Step,
+    /// Its `verify`.
+    Verify,
+    /// Its `undo`.
+    Undo,
+}
+
+impl Part {
+    /// What the names of its files and its idempotency key have after the step's own.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::Step => "",
+            Self::Verify => ".verify",
+            Self::Undo => ".undo",
+        }
+    }
+}
+
 /// What one attempt of a step is bound to.
 #[derive(Debug)]
 pub struct Scope {
@@ -43,6 +66,8 @@ pub struct Scope {
     pub shared: Arc<Shared>,
     /// The step or item.
     pub path: StepPath,
+    /// Which part of it.
+    pub part: Part,
     /// The attempt, from 1.
     pub attempt: u32,
     /// When this attempt must be over. The engine tells [`Scope::cancel`] when it has passed; a

@@ -36,6 +36,7 @@ pub fn scope_with(connections: Vec<(String, &'static str, serde_json::Value)>) -
     let scope = Scope {
         shared: Arc::new(shared),
         path: StepPath::step(StepId::new("test").unwrap()),
+        part: super::Part::Step,
         attempt: 1,
         deadline: Deadline::NEVER,
         cancel: Cancel::new(),

@@ -132,8 +132,16 @@ struct Step<'a> {
     /// Of an item, what it is for.
     item: &'a Value,
     failed_attempts: Vec<FailedAttempt<'a>>,
+    /// How it was taken back, where it was.
+    undo: Option<Undo<'a>>,
     logs: &'a [LogFile],
     config: &'a Value,
+}
+
+#[derive(Serialize)]
+struct Undo<'a> {
+    status: Status,
+    error: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -223,6 +231,10 @@ impl<'a> Step<'a> {
             items: step.items,
             item: &step.item,
             failed_attempts: failed.collect(),
+            undo: step.undo.as_ref().map(|undo| Undo {
+                status: undo.status,
+                error: undo.error.as_deref(),
+            }),
             logs: &step.logs,
             config: &step.config,
         }

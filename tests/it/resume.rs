@@ -361,3 +361,102 @@ steps:
     run.expect_code(0);
     assert_eq!(oracle(&ran), "a b a b");
 }
+
+/// A playbook whose steps say when they are taken back, and that fails in the end.
+fn undone(more: &str, last: &str) -> String {
+    format!(
+        "\
+runbook: v1
+name: undone
+steps:
+  - id: a
+    exec.script: {{ script: 'echo a >> oracle; echo \"n=7\" >> \"$RUNBOOK_OUTPUT\"' }}
+    undo: {{ exec.script: {{ env: {{ N: '${{{{ steps.a.outputs.values.n }}}}' }}, script: 'echo undo a $N >> oracle' }} }}
+  - id: looked
+    effect: read
+    exec.command: {{ argv: ['true'] }}
+    undo: {{ exec.command: {{ argv: [touch, never] }} }}
+  - id: items
+    foreach: {{ in: [x, y], as: item, max_parallel: 1 }}
+    exec.script: {{ env: {{ I: '${{{{ item }}}}' }}, script: 'echo item $I >> oracle' }}
+    undo: {{ exec.script: {{ env: {{ I: '${{{{ item }}}}' }}, script: 'echo undo item $I >> oracle{more}' }} }}
+  - {{ id: plain, exec.script: {{ script: 'echo plain >> oracle' }} }}
+  - {{ id: last, exec.script: {{ script: 'echo last >> oracle; {last}' }}, undo: {{ exec.command: {{ argv: [touch, never] }} }} }}
+finally:
+  - {{ id: bye, exec.script: {{ script: 'echo bye >> oracle' }} }}
+"
+    )
+}
+
+#[test]
+fn what_was_done_is_taken_back_when_a_later_step_fails() {
+    let run = |text: &str| Runbook::new().arg("run").playbook(text).run();
+    let done = "a item x item y plain last";
+    let ran = run(&undone("", "exit 3"));
+    ran.expect_code(1);
+    assert_eq!(
+        oracle(&ran),
+        format!("{done} undo item y undo item x undo a 7 bye")
+    );
+    assert!(!ran.folder().join("never").exists());
+    let told = "items[1] was taken back by its `undo`";
+    assert!(ran.stdout.contains(told), "{ran}");
+    let status = go(&ran, &["status", "last"]);
+    assert!(status.stdout.contains(told), "{status}");
+    verifies(&ran);
+    // What was taken back is done again.
+    let again = go(&ran, &["retry", "last", "--from", "last"]);
+    again.expect_code(1);
+    assert_eq!(
+        oracle(&ran).matches("item x").count(),
+        4,
+        "{}",
+        oracle(&ran)
+    );
+    assert_eq!(oracle(&ran).matches("plain").count(), 1, "{}", oracle(&ran));
+    verifies(&ran);
+
+    // One that cannot be taken back keeps none of the others from it.
+    let ran = run(&undone("; [ $I != y ]", "exit 3"));
+    ran.expect_code(1);
+    assert_eq!(
+        oracle(&ran),
+        format!("{done} undo item y undo item x undo a 7 bye")
+    );
+    assert!(
+        ran.stdout
+            .contains("items[1] could not be taken back (failed)"),
+        "{ran}"
+    );
+
+    // Nothing is taken back after an end that somebody asked for, or one that is good.
+    let ran = run(&undone("", "true"));
+    ran.expect_code(0);
+    assert_eq!(oracle(&ran), format!("{done} bye"));
+    let ran = run(&undone("", "kill -INT $PPID; sleep 30"));
+    ran.expect_code(130);
+    assert_eq!(oracle(&ran), format!("{done} bye"));
+}
+
+#[test]
+fn taking_back_goes_on_after_a_crash() {
+    let text = undone(
+        "; if [ $I = x ] \\&\\& ! [ -e go ]; then sleep 6060; fi",
+        "exit 3",
+    )
+    .replace("\\&", "&");
+    let started = Runbook::new().arg("run").playbook(&text).start();
+    let ran = kill_after(started, "undo item x");
+    std::fs::write(ran.folder().join("go"), "").unwrap();
+    let before = "a item x item y plain last undo item y undo item x";
+    assert_eq!(oracle(&ran), before);
+    // A script may not be repeated by itself: nobody knows how much of `items[0]` was taken back.
+    go(&ran, &["resume", "last"]).expect_code(4);
+    let resolve = [
+        "resolve", "last", "items[0]", "--reason", "looked", "--as", "done",
+    ];
+    go(&ran, &resolve).expect_code(0);
+    go(&ran, &["resume", "last"]).expect_code(1);
+    assert_eq!(oracle(&ran), format!("{before} undo item x undo a 7 bye"));
+    verifies(&ran);
+}

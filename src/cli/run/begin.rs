@@ -33,7 +33,6 @@ pub(in crate::cli) fn refuse(out: &Output, program: &Program, yes: bool) -> Opti
     for step in playbook.steps.iter().chain(&playbook.finally) {
         let has = [
             ("approval", step.approval.is_some()),
-            ("undo", step.undo.is_some()),
             ("lock", step.lock.is_some()),
         ];
         let keys = has.iter().filter(|(_, has)| *has);

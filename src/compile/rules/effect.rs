@@ -34,6 +34,17 @@ pub(in crate::compile) fn classify(step: &Step, diagnostics: &mut Diagnostics) -
     if class.effect == EffectClass::Read {
         class.repeat = RepeatClass::Idempotent;
     }
+    if let Some(verify) = &step.verify {
+        let ty = verify.probe.ty;
+        if ty.effect() != EffectClass::Read && !ty.is_generic() {
+            let message = format!("`verify` finds out, and `{}` changes something", ty.name());
+            diagnostics.push(
+                Diagnostic::error(codes::BAD_VALUE, message)
+                    .at(verify.probe.ty_span)
+                    .help("write a type that looks, such as `postgres.ping`, or `exec.command`"),
+            );
+        }
+    }
     // Who says how to find out whether it happened says that it need not stay unknown.
     if step.verify.is_some() && class.repeat == RepeatClass::Once && step.repeat.is_none() {
         class.repeat = RepeatClass::Probe;

@@ -63,7 +63,10 @@ impl<'a> Reader<'a> {
         let redactor: &Redactor = &scope.shared.redactor;
         let log = (record == Record::Logged).then(|| {
             (
-                scope.shared.folder.log(&scope.path, scope.attempt, stream),
+                scope
+                    .shared
+                    .folder
+                    .log(&scope.path, scope.attempt, scope.part, stream),
                 redactor.stream(),
             )
         });

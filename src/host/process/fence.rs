@@ -66,10 +66,9 @@ pub fn strays(run: &RunId, lock: &Path) -> Result<Vec<Stray>, HostError> {
         let step = variable("RUNBOOK_IDEMPOTENCY_KEY")
             .and_then(|key| std::str::from_utf8(key).ok())
             .and_then(|key| {
-                key.strip_prefix(run.as_str())?
-                    .strip_prefix('-')?
-                    .parse()
-                    .ok()
+                let path = key.strip_prefix(run.as_str())?.strip_prefix('-')?;
+                // Its `verify` or `undo` is named after it.
+                path.split('.').next()?.parse().ok()
             });
         let command = files::read_kernel_bytes(&folder.join("cmdline")).unwrap_or_default();
         found.push(Stray {

@@ -69,8 +69,13 @@ impl Group {
         Ok(())
     }
 
-    /// Whether processes are left in the group after its stages have ended and were reaped.
-    pub(super) fn has_leftovers(&mut self) -> bool {
+    /// Whether processes are left in the group after its stages have ended and were reaped. What is
+    /// about to leave it, as a daemon that was just started, has `patience` to do so.
+    pub(super) async fn has_leftovers(&mut self, clock: &Clock, patience: Duration) -> bool {
+        let deadline = clock.deadline_in(patience);
+        while group_exists(self.pgid) && !deadline.passed(clock) {
+            clock.sleep(Duration::from_millis(5)).await;
+        }
         let left = group_exists(self.pgid);
         self.over = !left;
         left

@@ -39,6 +39,10 @@ pub const GRACE: Duration = Duration::from_secs(10);
 /// How long what a process left behind in its group has between SIGTERM and SIGKILL.
 const LEFTOVER_GRACE: Duration = Duration::from_secs(2);
 
+/// How long what a process left behind has to leave its group: `setsid` returns before it has done so
+/// for its child.
+const LEAVING: Duration = Duration::from_millis(100);
+
 /// How long output is still read after the last process of the group is gone: a daemon in a session
 /// of its own may hold the pipe for ever.
 const DRAIN: Duration = Duration::from_millis(500);
@@ -146,7 +150,7 @@ impl<'a> Processes<'a> {
         record: Record,
     ) -> Result<Ended, HostError> {
         let folder = &self.scope.shared.folder;
-        let output_file = folder.output_file(&self.scope.path, self.scope.attempt);
+        let output_file = folder.output_file(&self.scope.path, self.scope.attempt, self.scope.part);
         let output_file = OutputFile::at(output_file);
         let (out_read, out_write) = pipe()?;
         let (err_read, err_write) = pipe()?;
@@ -261,7 +265,7 @@ impl<'a> Processes<'a> {
         set("RUNBOOK_OUTPUT", output_file.into());
         set(
             "RUNBOOK_IDEMPOTENCY_KEY",
-            format!("{run}-{}", scope.path).into(),
+            format!("{run}-{}{}", scope.path, scope.part.suffix()).into(),
         );
         for (name, value) in &stage.env {
             set(name, value.into());
@@ -309,7 +313,12 @@ impl<'a> Processes<'a> {
                 }
             }
         }
-        let leftovers = group.has_leftovers();
+        let patience = if told.is_none() {
+            LEAVING
+        } else {
+            Duration::ZERO
+        };
+        let leftovers = group.has_leftovers(clock, patience).await;
         if leftovers {
             let grace = if matches!(cancel.state(), Ending::Now(_)) {
                 Duration::ZERO

@@ -60,6 +60,13 @@ pub(super) fn write(out: &mut String, state: &RunState, step: &StepState) {
     if let Some(reason) = &step.reason {
         let _ = writeln!(out, "Why: {}\n", inline(reason));
     }
+    if let Some(undo) = &step.undo {
+        let told = match &undo.error {
+            None => format!("its `undo` {}", undo.status),
+            Some(error) => format!("its `undo` {}: {}", undo.status, inline(error)),
+        };
+        let _ = writeln!(out, "Taken back: {told}\n");
+    }
     error(out, state, step);
     if !repeats_items(step) {
         findings(out, state, &step.findings);

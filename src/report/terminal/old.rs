@@ -8,7 +8,7 @@ use super::look::Look;
 use super::step::{self, Columns};
 use super::view::StepView;
 use super::{MAX_PROBLEMS, SCREENFUL, Verbosity};
-use crate::event::{RunState, Section, StepState};
+use crate::event::{RunState, Section, Status, StepState};
 use crate::report::tally::{Items, Tally};
 
 /// `state` as text, colours and all where `look` has them.
@@ -113,6 +113,7 @@ impl Steps<'_> {
         let all = self.verbosity == Verbosity::Verbose;
         let problem = view.is_problem();
         if !(all || problem || (self.verbosity == Verbosity::Normal && !is_item)) {
+            self.undone(out, step);
             return;
         }
         if step.section == Section::Finally && !self.in_finally {
@@ -124,12 +125,23 @@ impl Steps<'_> {
         } else if self.group.admits(all) {
             step::write(out, self.look, self.item_columns, &view, all);
         }
+        self.undone(out, step);
         if problem && !view.is_told_by_items() {
             if self.problems.len() < MAX_PROBLEMS {
                 self.problems.push(Problem::of(self.look, &view));
             } else {
                 self.more_problems += 1;
             }
+        }
+    }
+
+    /// Tells that a step was taken back.
+    fn undone(&self, out: &mut String, step: &StepState) {
+        if let Some(undo) = &step.undo
+            && (self.verbosity > Verbosity::Quiet || undo.status != Status::Succeeded)
+        {
+            let error = undo.error.as_deref();
+            step::undone(out, self.look, &step.path, (undo.status, error));
         }
     }
 }

@@ -17,7 +17,8 @@ use super::wrap::Pieces;
 use super::{MAX_PROBLEMS, SCREENFUL, Verbosity};
 use crate::base::{RunId, StepId};
 use crate::event::{
-    Event, Happening, RunEnd, RunStart, RunState, Section, Sink, StepAttempt, StepResult, Transient,
+    Event, Happening, RunEnd, RunStart, RunState, Section, Sink, Status, StepAttempt, StepResult,
+    Transient, UndoResult,
 };
 use crate::report::pen::{Pen, Plain};
 use crate::report::tally::{Tally, repeats_items};
@@ -276,6 +277,15 @@ impl Terminal {
         );
     }
 
+    fn undone(&mut self, happening: &Happening, result: &UndoResult) {
+        let Some(path) = &happening.path else { return };
+        if self.verbosity == Verbosity::Quiet && result.status == Status::Succeeded {
+            return;
+        }
+        let error = result.error.as_deref();
+        step::undone(&mut self.text, &self.look, path, (result.status, error));
+    }
+
     fn cancel(&mut self, by: &str) {
         self.cancelled_by = Some(by.to_owned());
         let mut text = Pieces::new();
@@ -342,6 +352,8 @@ impl Sink for Terminal {
             Event::RunStart(start) => self.start(happening, start),
             // Told by `resume`, which has the state.
             Event::RunResume(_) | Event::StepVerify(_) | Event::StepResolve(_) => {}
+            Event::UndoStart(_) => {}
+            Event::UndoResult(result) => self.undone(happening, result),
             Event::RunCancel(cancel) => self.cancel(&cancel.by),
             Event::RunEnd(end) => self.end(end),
             Event::ForeachExpand(expand) => {

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::look::{Ink, Look, Mark};
 use super::view::StepView;
 use super::wrap::{Pieces, blanks, pad, width};
+use crate::base::StepPath;
 use crate::event::{Finding, Status};
 use crate::report::{amount, clean};
 
@@ -219,4 +220,28 @@ pub(crate) fn help_line(out: &mut String, look: &Look, indent: usize, help: &str
         .and(Ink::Help, "help: ")
         .and(Ink::Plain, clean::line(help))
         .write(out, look, indent, indent + 6);
+}
+
+/// A step that was taken back, or could not be.
+pub(super) fn undone(
+    out: &mut String,
+    look: &Look,
+    path: &StepPath,
+    (status, error): (Status, Option<&str>),
+) {
+    let done = status == Status::Succeeded;
+    let (symbol, ink) = match done {
+        true => (look.symbol("↩", "<"), Ink::Warn),
+        false => (look.symbol("✗", "x"), Ink::Bad),
+    };
+    let mut text = Pieces::new();
+    text.push(Ink::Plain, format!("{path} "));
+    if done {
+        text.push(ink, "was taken back by its `undo`");
+    } else {
+        let error = clean::line(error.unwrap_or("it did not end"));
+        text.push(ink, format!("could not be taken back ({status}): {error}"));
+    }
+    let _ = write!(out, "{} ", look.paint(ink, symbol));
+    text.write(out, look, 2, 2);
 }
