@@ -71,6 +71,7 @@ fn start(run: &RunId, steps: u32) -> Happening {
         user: "root".to_owned(),
         pid: std::process::id(),
         engine: env!("CARGO_PKG_VERSION").to_owned(),
+        lock: None,
     };
     happening(None, Event::RunStart(start))
 }
@@ -84,6 +85,7 @@ fn intent_and_result(index: u32) -> [Happening; 2] {
         claimed_by: ClaimedBy::Type,
         name: None,
         config: json!({ "values": { "answer": index, "text": "some text of a common length" } }),
+        lock: None,
         input: None,
     };
     let mut result = StepResult::of(Status::Succeeded);

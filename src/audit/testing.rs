@@ -86,6 +86,7 @@ pub fn start(run: &RunId) -> Happening {
         user: "ops".to_owned(),
         pid: 1,
         engine: "0.1.0".to_owned(),
+        lock: None,
     };
     at(1, None, Event::RunStart(start))
 }
@@ -99,6 +100,7 @@ pub fn step(number: u64) -> [Happening; 2] {
         claimed_by: ClaimedBy::Type,
         name: None,
         config: serde_json::json!({ "argv": ["vacuum", number] }),
+        lock: None,
         input: None,
     };
     let mut result = StepResult::of(Status::Succeeded);

@@ -65,6 +65,8 @@ pub(super) enum Verb {
     Resume(ResumeArgs),
     /// Run a step of a past run again, and what waits for it
     Retry(RetryArgs),
+    /// End a run that runs, from elsewhere: politely, `finally` included
+    Cancel(CancelArgs),
     /// Say whether a step whose outcome is unknown has happened
     Resolve(ResolveArgs),
     /// Check playbooks without running anything
@@ -155,6 +157,9 @@ pub(super) struct HowArgs {
     /// How many steps run side by side, where the playbook lets them
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub max_parallel: Option<u16>,
+    /// Wait for a lock that another run holds, whatever the playbook says
+    #[arg(long)]
+    pub wait: bool,
     /// How long the run may take
     #[arg(long, value_name = "DURATION")]
     pub timeout: Option<Duration>,
@@ -189,6 +194,15 @@ pub(super) struct RetryArgs {
     pub from: String,
     #[command(flatten)]
     pub resume: ResumeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CancelArgs {
+    /// A run's id, the beginning of one, or `last`
+    pub run: String,
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
 }
 
 #[derive(Debug, Args)]

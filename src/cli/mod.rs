@@ -2,6 +2,7 @@
 
 mod args;
 mod audit;
+mod cancel;
 mod completion;
 mod doctor;
 pub mod exit;
@@ -41,6 +42,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
         Verb::Run(args) => run::run(&mut out, args),
         Verb::Resume(args) => resume::resume(&mut out, args),
         Verb::Retry(args) => resume::retry(&mut out, args),
+        Verb::Cancel(args) => cancel::run(&mut out, args),
         Verb::Resolve(args) => resolve::run(&mut out, args),
         Verb::Validate(args) => validate::run(&mut out, args),
         Verb::List(args) => list::run(&mut out, args),

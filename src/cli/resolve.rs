@@ -65,7 +65,11 @@ pub(super) fn run(out: &mut Output, args: ResolveArgs) -> u8 {
         done: args.outcome == Outcome::Done,
         reason: args.reason,
     };
-    if let Err(error) = inbox::say(&state, &run.run, &format!("{PREFIX}{}", args.step), &said) {
+    if let Err(error) = inbox::say(
+        &state.run(&run.run),
+        &format!("{PREFIX}{}", args.step),
+        &said,
+    ) {
         out.error(&error.to_string(), error.help.as_deref());
         return exit::AUDIT;
     }
@@ -82,7 +86,7 @@ pub(super) fn said(
     state: &StateDir,
     run: &crate::base::RunId,
 ) -> Result<Vec<(StepPath, StepResolve)>, HostError> {
-    let said = inbox::heard::<Said>(state, run, PREFIX)?;
+    let said = inbox::heard::<Said>(&state.run(run), PREFIX)?;
     let resolved = said.into_iter().map(|statement| {
         let resolve = StepResolve {
             done: statement.said.done,

@@ -102,6 +102,7 @@ fn go_on(out: &mut Output, args: &ResumeArgs, from: Option<&str>) -> u8 {
             let setup = Setup::new(&program, &args.how, &reports).await?;
             edit(out, &setup, &mut past, &params, args)?;
             refuse(&program, &past, args.how.yes)?;
+            let (locks, whole) = setup.lock(out, &id, &params).await?;
             let folder = fence(out, &setup, taken, &mut past).await?;
             let trail = Trail::resume(
                 &setup.state,
@@ -115,6 +116,8 @@ fn go_on(out: &mut Output, args: &ResumeArgs, from: Option<&str>) -> u8 {
                 run: id.clone(),
                 folder,
                 trail,
+                locks,
+                whole,
             };
             setup.go(out, params, None, recorded, Some(past)).await
         };

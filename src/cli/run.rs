@@ -15,14 +15,15 @@ use super::args::{HowArgs, RunArgs};
 use super::output::Output;
 use super::{exit, load};
 use crate::audit::Trail;
-use crate::base::{Clock, Format, ReportFile, RunId};
+use crate::base::{Clock, Duration, Format, ReportFile, RunId};
 use crate::compile::Program;
 use crate::diag::{Code, codes};
 use crate::event::{Happening, JournalError, RunState, Sink};
 use crate::exec::{self, Past, Request, Secrets};
+use crate::host::lock::{Holder, Lock, Locks, Taken};
 use crate::host::signals::Signals;
-use crate::host::{HostError, RunFolder, StateDir, process};
-use crate::model::SecretSource;
+use crate::host::{HostError, RunFolder, StateDir, identity, process};
+use crate::model::{OnConflict, SecretSource};
 use crate::report::jsonl::Jsonl;
 use crate::report::render;
 use crate::report::terminal::{Look, Terminal};
@@ -139,7 +140,19 @@ pub(super) struct Recorded {
     pub run: RunId,
     pub folder: RunFolder,
     pub trail: Trail,
+    pub locks: Locks,
+    pub whole: Option<Whole>,
 }
+
+/// What a run has locked as a whole.
+pub(super) struct Whole {
+    key: String,
+    #[expect(dead_code, reason = "held until it is dropped")]
+    held: Lock,
+}
+
+/// How often it is looked whether a lock is free.
+const LOCK_POLL: Duration = Duration::from_millis(100);
 
 impl<'a> Setup<'a> {
     /// Makes the state folder, and reads the secrets.
@@ -175,6 +188,52 @@ impl<'a> Setup<'a> {
         })
     }
 
+    /// The locks of this machine for `run`, and what it locks as a whole, which is held from now on.
+    pub(super) async fn lock(
+        &self,
+        out: &Output,
+        run: &RunId,
+        params: &Map<String, Value>,
+    ) -> Result<(Locks, Option<Whole>), Refusal> {
+        let me = Holder {
+            key: String::new(),
+            run: run.clone(),
+            playbook: self.program.playbook().name.value.clone(),
+            user: identity::user_name(),
+            pid: std::process::id(),
+            since: self.clock.wall(),
+            state: self.state.path().to_owned(),
+        };
+        let mut locks = Locks::new(&self.state, me).map_err(Refusal::host)?;
+        let wanted = exec::whole_key(self.program, params)
+            .map_err(|error| Refusal::new(exit::USAGE, format!("{error}; nothing ran"), None))?;
+        let Some((key, on_conflict)) = wanted else {
+            return Ok((locks, None));
+        };
+        let mut told = false;
+        loop {
+            let holder = match locks.try_take(&key).map_err(Refusal::host)? {
+                Taken::Held(held) => {
+                    locks.holds_whole(&key);
+                    return Ok((locks, Some(Whole { key, held })));
+                }
+                Taken::Busy(holder) => holder,
+            };
+            let who = holder.map_or_else(|| "somebody".to_owned(), |holder| holder.to_string());
+            if on_conflict == OnConflict::Fail && !self.how.wait {
+                return Err(Refusal::new(
+                    exit::BUSY,
+                    format!("the lock `{key}` is held by {who}; nothing ran"),
+                    Some("`--wait` waits for it".to_owned()),
+                ));
+            }
+            if !std::mem::replace(&mut told, true) {
+                out.note_line(&format!("waiting for the lock `{key}`, held by {who}"));
+            }
+            self.clock.sleep(LOCK_POLL).await;
+        }
+    }
+
     /// A new run.
     async fn begin(
         self,
@@ -183,11 +242,18 @@ impl<'a> Setup<'a> {
         only: Option<Vec<bool>>,
     ) -> Result<u8, Refusal> {
         let run = begin::new_run_id(&self.clock);
+        let (locks, whole) = self.lock(out, &run, &params).await?;
         let folder = RunFolder::create(&self.state, &run).map_err(Refusal::host)?;
         begin::keep_inputs(self.program, &folder).map_err(Refusal::host)?;
         let trail = Trail::create(&self.state, &folder, self.clock.clone());
         let trail = trail.map_err(|error| Refusal::audit(&error))?;
-        let recorded = Recorded { run, folder, trail };
+        let recorded = Recorded {
+            run,
+            folder,
+            trail,
+            locks,
+            whole,
+        };
         self.go(out, params, only, recorded, None).await
     }
 
@@ -228,6 +294,8 @@ impl<'a> Setup<'a> {
             max_parallel: max_parallel.map_or_else(begin::default_parallel, usize::from),
             timeout: self.how.timeout,
             follow_output: out.verbose && matches!(format, Format::Text | Format::Jsonl),
+            locks: recorded.locks,
+            lock: recorded.whole.as_ref().map(|whole| whole.key.clone()),
             past,
             only,
         };

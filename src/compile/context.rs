@@ -111,7 +111,7 @@ fn references(step: &Step) -> Vec<&Reference> {
     }
     found.extend(Tree::references(&step.config));
     if let Some(lock) = &step.lock {
-        found.extend(lock.key.references());
+        found.extend(lock.key.iter().flat_map(|key| key.references()));
     }
     if let Some(undo) = &step.undo {
         // It is taken back once its own result is there.

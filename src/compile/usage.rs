@@ -41,7 +41,7 @@ impl Usage {
         let message = step.approval.iter().flat_map(|approval| &approval.message);
         let texts = { step.name.iter() }
             .chain(message)
-            .chain(step.lock.iter().map(|lock| &lock.key))
+            .chain(step.lock.iter().flat_map(|lock| &lock.key))
             .flat_map(|text| text.references());
         let asked = step.approval.iter().flat_map(|approval| &approval.when);
         let expected = step.verify.iter().map(|verify| &verify.expect);

@@ -145,6 +145,9 @@ pub struct RunStart {
     pub pid: u32,
     /// The engine's version.
     pub engine: String,
+    /// What the run has locked as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<String>,
 }
 
 /// Why a run is gone on with.
@@ -302,6 +305,9 @@ pub struct StepStart {
     /// Its name, evaluated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// What it has locked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<String>,
     /// Its configuration, evaluated and redacted.
     pub config: Value,
     /// A keyed digest of its type and its configuration before redaction, in hex: whether a step of

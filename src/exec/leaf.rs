@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::attempt::{AttemptEnd, Work};
+use super::locks::StepLock;
 use super::retry::{Policy, Shortfall};
 use super::scheduler::Engine;
 use crate::base::{Deadline, EndReason, StepPath};
@@ -113,13 +114,20 @@ impl Engine<'_> {
                 return self.failed_before(step, path, message);
             }
         };
+        // Before the permit: whoever waits for a lock keeps nobody else from running.
+        let lock = match self.lock_of(step, node.section, path, &local).await? {
+            StepLock::None => None,
+            StepLock::Held(key, held) => Some((key, held)),
+            StepLock::End(end) => return Ok(*end),
+        };
         // Never closed, so it cannot fail.
         let _permit = self.permits.acquire().await.ok();
         if let Some(reason) = self.stopped(node.section) {
             let cause = Some(reason.to_owned());
             return self.skip(path, SkipKind::Stopped, reason.to_owned(), cause);
         }
-        self.attempts(step, node, path, config, &local).await
+        let key = lock.as_ref().map(|(key, _)| key.clone());
+        self.attempts(step, node, path, config, &local, key).await
     }
 
     /// Tries until it is good, or there is no further attempt.
@@ -130,6 +138,7 @@ impl Engine<'_> {
         path: &StepPath,
         config: Value,
         local: &Local<'_>,
+        lock: Option<String>,
     ) -> Result<End, JournalError> {
         let started = self.clock.now();
         let timeout = step.timeout.as_ref().map(|timeout| timeout.value);
@@ -169,6 +178,7 @@ impl Engine<'_> {
                 repeat: node.repeat,
                 claimed_by: node.claimed_by,
                 name: name.clone(),
+                lock: lock.clone(),
                 config: config.clone(),
                 input: self.input_digest(&config),
             };

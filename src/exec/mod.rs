@@ -4,9 +4,11 @@
 //! threads by the host. Every durable event goes to the journal first: the intent before the
 //! effect, the result before the next step.
 
+mod asked;
 mod attempt;
 mod foreach;
 mod leaf;
+mod locks;
 mod past;
 mod probe;
 mod recorder;
@@ -26,8 +28,11 @@ use crate::base::{Clock, Duration, RunId};
 use crate::compile::Program;
 use crate::event::{Journal, RunStatus, Sink};
 use crate::host::RunFolder;
+use crate::host::lock::Locks;
 use crate::host::signals::Signals;
 
+pub use asked::{CANCEL, Cancellation};
+pub use locks::whole_key;
 pub use past::{Edits, Past, again_from, compare_edit, is_unsettled};
 pub use scheduler::{playbook_info, run};
 pub use secrets::{SecretError, Secrets, resolve as resolve_secrets};
@@ -63,6 +68,10 @@ pub struct Request<'a> {
     pub timeout: Option<Duration>,
     /// Whether anybody wants to see what processes write while they write it.
     pub follow_output: bool,
+    /// The locks that its steps may take.
+    pub locks: Locks,
+    /// What it has locked as a whole.
+    pub lock: Option<String>,
     /// What it came to before, where it is gone on with.
     pub past: Option<Past>,
     /// By place, the steps that were asked for; all where there is none.

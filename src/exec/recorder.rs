@@ -145,6 +145,7 @@ impl<'a> Recorder<'a> {
             Event::StepStart(start) => {
                 self.redactor.value(&mut start.config);
                 maybe(&mut start.name);
+                maybe(&mut start.lock);
             }
             Event::StepAttempt(attempt) => text(&mut attempt.error),
             Event::StepResult(result) => {
@@ -171,7 +172,8 @@ impl<'a> Recorder<'a> {
             }
             Event::StepResolve(resolve) => text(&mut resolve.reason),
             Event::RunResume(resume) => resume.fenced.iter_mut().for_each(text),
-            Event::RunCancel(_) | Event::RunEnd(_) => {}
+            Event::RunCancel(cancel) => text(&mut cancel.by),
+            Event::RunEnd(_) => {}
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
@@ -25,6 +25,7 @@ use crate::event::{
 };
 use crate::expr::EvalError;
 use crate::host::connect::Connections;
+use crate::host::lock::Locks;
 use crate::host::signals::{EndSignal, Signals};
 use crate::host::{Shared, identity};
 use crate::model::Tree;
@@ -55,6 +56,7 @@ pub(super) struct Engine<'a> {
     killed: Cell<bool>,
     only: Option<Vec<bool>>,
     pub replay: Option<Replay>,
+    pub locks: Locks,
 }
 
 /// Runs a program to its end.
@@ -127,6 +129,7 @@ pub async fn run(request: Request<'_>) -> Result<Ended, EvalError> {
         signalled: Cell::new(false),
         killed: Cell::new(false),
         only: request.only,
+        locks: request.locks,
         replay: past.as_ref().map(super::Past::replay),
     };
     let start = RunStart {
@@ -138,12 +141,16 @@ pub async fn run(request: Request<'_>) -> Result<Ended, EvalError> {
         user: identity::user_name(),
         pid: std::process::id(),
         engine: env!("CARGO_PKG_VERSION").to_owned(),
+        lock: request.lock,
     };
     let timeout = request
         .timeout
         .or(program.playbook().timeout.as_ref().map(|t| t.value));
     let deadline = timeout.map_or(Deadline::NEVER, |timeout| engine.clock.deadline_in(timeout));
     let mut signals = request.signals;
+    if past.is_some() {
+        engine.forget_cancel();
+    }
     let result = async {
         match &past {
             None => engine.recorder.record(None, None, Event::RunStart(start))?,
@@ -252,6 +259,7 @@ impl<'a> Engine<'a> {
         let mut progress = self.begin(section);
         let mut running: Running<'_> = FuturesUnordered::new();
         let mut overdue = false;
+        let mut asked = pin!(self.asked_to_end());
         loop {
             self.start_ready(section, &mut progress, &mut running, max_parallel)?;
             if running.is_empty() {
@@ -263,7 +271,11 @@ impl<'a> Engine<'a> {
                     self.over(section, at, &end?, &mut progress);
                 }
                 Some(transient) = passing.recv() => self.recorder.show(&transient),
-                signal = signals.next() => self.told_by(signal)?,
+                signal = signals.next() => self.told_by(signal, signal.name())?,
+                who = &mut asked => {
+                    self.told_by(EndSignal::Asked, &format!("runbook cancel by {who}"))?;
+                    asked.set(self.asked_to_end());
+                }
                 () = self.clock.sleep_until(deadline), if !overdue => {
                     overdue = true;
                     self.deadline_passed(section)?;
@@ -284,13 +296,18 @@ impl<'a> Engine<'a> {
         signals: &mut Signals,
         passing: &mut mpsc::Receiver<Transient>,
     ) -> Result<T, JournalError> {
-        let mut work = std::pin::pin!(work);
+        let mut work = pin!(work);
+        let mut asked = pin!(self.asked_to_end());
         loop {
             tokio::select! {
                 biased;
                 result = &mut work => return Ok(result),
                 Some(transient) = passing.recv() => self.recorder.show(&transient),
-                signal = signals.next() => self.told_by(signal)?,
+                signal = signals.next() => self.told_by(signal, signal.name())?,
+                who = &mut asked => {
+                    self.told_by(EndSignal::Asked, &format!("runbook cancel by {who}"))?;
+                    asked.set(self.asked_to_end());
+                }
                 result = self.flush() => result?,
             }
         }
@@ -378,12 +395,10 @@ impl<'a> Engine<'a> {
     }
 
     /// The first signal ends the main steps politely; the second one ends everything now.
-    fn told_by(&self, signal: EndSignal) -> Result<(), JournalError> {
+    fn told_by(&self, signal: EndSignal, by: &str) -> Result<(), JournalError> {
         let first = !self.signalled.replace(true);
         self.verdict.borrow_mut().signal(signal);
-        let cancel = RunCancel {
-            by: signal.name().to_owned(),
-        };
+        let cancel = RunCancel { by: by.to_owned() };
         self.recorder.record(None, None, Event::RunCancel(cancel))?;
         self.stopped.set(Some("the run was cancelled"));
         if first {

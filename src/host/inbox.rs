@@ -4,13 +4,13 @@
 //! system knows it. The engine takes what it acts on into its journal.
 
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::store::{IfExists, make_folder, write_whole};
-use super::{HostError, StateDir, files, identity};
-use crate::base::RunId;
+use super::{HostError, files, identity};
 
 /// The longest statement, in bytes.
 const LONGEST: u64 = 64 << 10;
@@ -26,17 +26,12 @@ pub struct Statement<T> {
     pub said: T,
 }
 
-/// Says something to run `id`, in the place of what was said under the same name.
+/// Says something to the run with the folder `run`, in the place of what was said under the same name.
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn say(
-    state: &StateDir,
-    id: &RunId,
-    name: &str,
-    said: &impl Serialize,
-) -> Result<(), HostError> {
-    let folder = state.run(id).join("approvals");
+pub fn say(run: &Path, name: &str, said: &impl Serialize) -> Result<(), HostError> {
+    let folder = run.join("approvals");
     make_folder(&folder)?;
     let path = folder.join(format!("{name}.json"));
     let mut bytes = serde_json::to_vec(said)
@@ -45,16 +40,15 @@ pub fn say(
     write_whole(&path, &bytes, 0o640, IfExists::Replace)
 }
 
-/// What was said to run `id` under names that begin with `prefix`, in the order of the names.
+/// What was said to the run with the folder `run` under names that begin with `prefix`, in the order of the names.
 ///
 /// # Errors
 /// When it cannot be read, or something else was said.
 pub fn heard<T: DeserializeOwned>(
-    state: &StateDir,
-    id: &RunId,
+    run: &Path,
     prefix: &str,
 ) -> Result<Vec<Statement<T>>, HostError> {
-    let folder = state.run(id).join("approvals");
+    let folder = run.join("approvals");
     let entries = match std::fs::read_dir(&folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -76,16 +70,30 @@ pub fn heard<T: DeserializeOwned>(
         let path = folder.join(format!("{name}.json"));
         let bytes = files::read_limited(&path, LONGEST)?;
         let action = || format!("read {}", path.display());
-        let owner = std::fs::symlink_metadata(&path)
-            .map_err(|e| HostError::io(action(), &e))?
-            .uid();
+        let metadata = std::fs::symlink_metadata(&path).map_err(|e| HostError::io(action(), &e))?;
+
         let said = serde_json::from_slice(&bytes)
             .map_err(|e| HostError::permanent(action(), e.to_string()))?;
         Ok(Statement {
             name,
-            user: identity::login(owner),
+            user: identity::login(metadata.uid()),
             said,
         })
     };
     names.into_iter().map(read).collect()
+}
+
+/// Forgets what was said under `name`, once it was acted on.
+///
+/// # Errors
+/// When it cannot be removed.
+#[expect(clippy::disallowed_methods, reason = "it is our own")]
+pub fn forget(run: &Path, name: &str) -> Result<(), HostError> {
+    let path = run.join("approvals").join(format!("{name}.json"));
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(HostError::io(format!("remove {}", path.display()), &error))
+        }
+        _ => Ok(()),
+    }
 }

@@ -18,6 +18,7 @@ pub mod glob;
 pub mod http;
 pub mod identity;
 pub mod inbox;
+pub mod lock;
 pub mod net;
 pub mod process;
 pub mod reach;

@@ -176,6 +176,14 @@ pub fn is_alive(state: &StateDir, id: &RunId) -> Result<bool, HostError> {
     is_held(&state.run(id).join(ENGINE))
 }
 
+/// Whether the engine of run `id`, or a process that it started, still lives.
+///
+/// # Errors
+/// When the lock cannot be looked at.
+pub fn has_processes(state: &StateDir, id: &RunId) -> Result<bool, HostError> {
+    is_held(&state.run(id).join(ALIVE))
+}
+
 fn is_held(path: &Path) -> Result<bool, HostError> {
     let file = match File::open(path) {
         Ok(file) => file,

@@ -13,6 +13,8 @@ pub enum EndSignal {
     Terminate,
     /// The terminal is gone.
     Hangup,
+    /// No signal: `runbook cancel`.
+    Asked,
 }
 
 impl EndSignal {
@@ -22,14 +24,15 @@ impl EndSignal {
             Self::Interrupt => "SIGINT",
             Self::Terminate => "SIGTERM",
             Self::Hangup => "SIGHUP",
+            Self::Asked => "runbook cancel",
         }
     }
 
-    /// The exit status of a run that it ended: 128 and its number. A hangup counts as SIGTERM.
+    /// The exit status of a run that it ended: 128 and its number. What has none counts as SIGTERM.
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Interrupt => 130,
-            Self::Terminate | Self::Hangup => 143,
+            Self::Terminate | Self::Hangup | Self::Asked => 143,
         }
     }
 }

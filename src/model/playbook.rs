@@ -129,7 +129,7 @@ pub fn decode(
         .take("defaults")
         .map(|e| decoder.defaults(e))
         .unwrap_or_default();
-    let lock = map.take("lock").and_then(|e| decoder.lock(e));
+    let lock = map.take("lock").and_then(|e| decoder.lock(e, true));
     let steps = match map.take("steps") {
         Some(entry) => {
             let steps = decoder.steps(entry);

@@ -212,8 +212,8 @@ impl std::fmt::Debug for Undo {
 /// A resource that only one may use at a time.
 #[derive(Clone, Debug)]
 pub struct Lock {
-    /// Its name.
-    pub key: Template,
+    /// Its name; that of the playbook where there is none, which a step's lock always has.
+    pub key: Option<Template>,
     /// What happens where another one holds it.
     pub on_conflict: OnConflict,
     /// Where it is.
@@ -291,7 +291,7 @@ impl Decoder<'_> {
             map.finish(self.diagnostics);
             undo
         });
-        let lock = map.take("lock").and_then(|entry| self.lock(entry));
+        let lock = map.take("lock").and_then(|entry| self.lock(entry, false));
         for key in ["target", "call"] {
             if let Some(entry) = map.take(key) {
                 let message = format!("`{key}` is reserved for a later version");
@@ -577,20 +577,22 @@ impl Decoder<'_> {
         })
     }
 
-    pub fn lock(&mut self, entry: &Entry) -> Option<Lock> {
+    /// `whole` is that of a playbook, whose key may be left out.
+    pub fn lock(&mut self, entry: &Entry, whole: bool) -> Option<Lock> {
         let mut map = self.map(&entry.value, "`lock`")?;
         let key = match map.take("key") {
-            Some(entry) => self.template(entry),
+            Some(entry) => Some(self.template(entry)?),
+            None if whole => None,
             None => {
                 map.missing("key", self.diagnostics);
-                None
+                return None;
             }
         };
         let words = [("fail", OnConflict::Fail), ("wait", OnConflict::Wait)];
         let on_conflict = map.take("on_conflict").and_then(|e| self.word(e, &words));
         map.finish(self.diagnostics);
         Some(Lock {
-            key: key?,
+            key,
             on_conflict: on_conflict.unwrap_or_default(),
             span: entry.key.span,
         })

@@ -85,6 +85,7 @@ impl Script {
             user: "alice".to_owned(),
             pid: 4711,
             engine: "0.1.0".to_owned(),
+            lock: None,
         };
         let mut script = Self {
             at,
@@ -112,6 +113,7 @@ impl Script {
             claimed_by: ClaimedBy::Type,
             name: name.map(str::to_owned),
             config: json!({ "argv": ["true"] }),
+            lock: None,
             input: None,
         });
         self.push(Some(path(at)), Some(1), event);

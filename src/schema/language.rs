@@ -26,7 +26,7 @@ pub(super) fn playbook(registry: &Registry) -> Value {
     });
     let more = json!({
         "timeout": duration("How long a run may take"),
-        "lock": { "$ref": "#/$defs/lock" },
+        "lock": lock(&[]),
         "finally": steps("Steps that run after the others in any case, each even if the one before failed"),
         "reports": {
             "type": "array", "description": "What is written when the run is over",
@@ -47,7 +47,7 @@ pub(super) fn playbook(registry: &Registry) -> Value {
     schema["$defs"] = json!({
         "step": step(registry),
         "param": param(),
-        "lock": lock(),
+        "lock": lock(&["key"]),
         "types": Value::Object(registry.iter().map(|ty| (ty.name().to_owned(), config(ty))).collect()),
     });
     schema
@@ -174,13 +174,14 @@ fn param() -> Value {
     )
 }
 
-fn lock() -> Value {
+/// `required` are the keys that must be there: a playbook's own lock is called like the playbook.
+fn lock(required: &[&str]) -> Value {
     object(
         json!({
             "key": { "type": "string", "description": "Its name" },
             "on_conflict": { "enum": ["fail", "wait"], "default": "fail", "description": "What happens where another run holds it" },
         }),
-        &["key"],
+        required,
     )
 }
 

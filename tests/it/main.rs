@@ -22,6 +22,7 @@ mod daily;
 mod dry;
 mod fixtures;
 mod input;
+mod locks;
 mod registry;
 mod resume;
 mod rooms;

@@ -8,6 +8,7 @@ use runbook::base::{Clock, RunId, StepPath};
 use runbook::compile::{self, Program};
 use runbook::event::{Event, Happening, NoJournal, RunState, RunStatus, Sink, Status};
 use runbook::exec::{Ended, Request, Secrets, run};
+use runbook::host::lock::{Holder, Locks};
 use runbook::host::signals::Signals;
 use runbook::host::{RunFolder, StateDir};
 
@@ -34,6 +35,18 @@ fn program(steps: &str) -> Program {
         .unwrap_or_else(|| panic!("{}", shown.join("\n")))
 }
 
+fn holder(run: &RunId, state: &StateDir) -> Holder {
+    Holder {
+        key: String::new(),
+        run: run.clone(),
+        playbook: "test".to_owned(),
+        user: "ops".to_owned(),
+        pid: std::process::id(),
+        since: jiff::Timestamp::UNIX_EPOCH,
+        state: state.path().to_owned(),
+    }
+}
+
 /// Runs a playbook to its end: the verdict, the state, and the events in their order.
 async fn play(text: &str) -> (Ended, RunState, Vec<Happening>) {
     let program = program(text);
@@ -57,6 +70,8 @@ async fn play(text: &str) -> (Ended, RunState, Vec<Happening>) {
         max_parallel: 4,
         timeout: None,
         follow_output: false,
+        locks: Locks::new(&state, holder(&id, &state)).unwrap(),
+        lock: None,
         past: None,
         only: None,
     };

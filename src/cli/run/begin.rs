@@ -26,18 +26,11 @@ pub(super) fn default_parallel() -> usize {
 /// What this version does not run, and what nobody has agreed to.
 pub(in crate::cli) fn refuse(out: &Output, program: &Program, yes: bool) -> Option<u8> {
     let playbook = program.playbook();
-    let mut not_yet: Vec<String> = Vec::new();
-    if playbook.lock.is_some() {
-        not_yet.push("`lock` of the playbook".to_owned());
-    }
-    for step in playbook.steps.iter().chain(&playbook.finally) {
-        let has = [
-            ("approval", step.approval.is_some()),
-            ("lock", step.lock.is_some()),
-        ];
-        let keys = has.iter().filter(|(_, has)| *has);
-        not_yet.extend(keys.map(|(key, _)| format!("`{key}` of step `{}`", step.id.value)));
-    }
+    let steps = playbook.steps.iter().chain(&playbook.finally);
+    let not_yet: Vec<String> = steps
+        .filter(|step| step.approval.is_some())
+        .map(|step| format!("`approval` of step `{}`", step.id.value))
+        .collect();
     if !not_yet.is_empty() {
         let code = codes::NOT_YET;
         out.error(

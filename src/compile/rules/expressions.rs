@@ -31,12 +31,17 @@ pub(super) fn check(context: &Context<'_>, _: &Order, diagnostics: &mut Diagnost
     for report in &context.playbook.reports {
         text(&report.path, &plain, diagnostics);
     }
-    if let Some(lock) = &context.playbook.lock {
+    if let Some(key) = context
+        .playbook
+        .lock
+        .as_ref()
+        .and_then(|lock| lock.key.as_ref())
+    {
         let before = StepScope {
             steps: false,
             ..scope(None)
         };
-        text(&lock.key, &before, diagnostics);
+        text(key, &before, diagnostics);
     }
 }
 
@@ -76,8 +81,8 @@ fn check_step(
     if let Some(undo) = &step.undo {
         tree(&undo.config, scope, diagnostics);
     }
-    if let Some(lock) = &step.lock {
-        text(&lock.key, scope, diagnostics);
+    if let Some(key) = step.lock.as_ref().and_then(|lock| lock.key.as_ref()) {
+        text(key, scope, diagnostics);
     }
 }
 

@@ -142,7 +142,9 @@ fn all_references(context: &Context<'_>, note: &mut dyn FnMut(&Reference)) {
         report.path.references().for_each(&mut *note);
     }
     for lock in playbook.lock.iter() {
-        lock.key.references().for_each(&mut *note);
+        { lock.key.iter() }
+            .flat_map(|key| key.references())
+            .for_each(&mut *note);
     }
 }
 
