@@ -65,6 +65,8 @@ pub(super) enum Verb {
     Resume(ResumeArgs),
     /// Run a step of a past run again, and what waits for it
     Retry(RetryArgs),
+    /// Agree to a step that asks for an approval, or do not
+    Approve(ApproveArgs),
     /// End a run that runs, from elsewhere: politely, `finally` included
     Cancel(CancelArgs),
     /// Say whether a step whose outcome is unknown has happened
@@ -194,6 +196,20 @@ pub(super) struct RetryArgs {
     pub from: String,
     #[command(flatten)]
     pub resume: ResumeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ApproveArgs {
+    /// A run's id, the beginning of one, or `last`
+    pub run: String,
+    /// The step
+    pub step: StepPath,
+    /// Do not agree
+    #[arg(long)]
+    pub deny: bool,
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
 }
 
 #[derive(Debug, Args)]

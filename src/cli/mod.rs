@@ -1,5 +1,6 @@
 //! The command line: one file a verb, and the exit codes.
 
+mod approve;
 mod args;
 mod audit;
 mod cancel;
@@ -42,6 +43,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
         Verb::Run(args) => run::run(&mut out, args),
         Verb::Resume(args) => resume::resume(&mut out, args),
         Verb::Retry(args) => resume::retry(&mut out, args),
+        Verb::Approve(args) => approve::run(&mut out, args),
         Verb::Cancel(args) => cancel::run(&mut out, args),
         Verb::Resolve(args) => resolve::run(&mut out, args),
         Verb::Validate(args) => validate::run(&mut out, args),

@@ -61,7 +61,9 @@ fn go_on(out: &mut Output, args: &ResumeArgs, from: Option<&str>) -> u8 {
     let Some(program) = load::program(out, Path::new(&past.playbook.path), &registry) else {
         return exit::USAGE;
     };
-    if let Some(code) = begin::refuse(out, &program, args.how.yes) {
+    if let Some(code) = begin::refuse(out, &program, &args.how, |id| {
+        !past.step(&id.clone().into()).is_some_and(StepState::stands)
+    }) {
         return code;
     }
     let again = match from.map(|from| again_from(&program, from)).transpose() {

@@ -18,11 +18,11 @@ use crate::audit::Trail;
 use crate::base::{Clock, Duration, Format, ReportFile, RunId};
 use crate::compile::Program;
 use crate::diag::{Code, codes};
-use crate::event::{Happening, JournalError, RunState, Sink};
+use crate::event::{EffectClass, Happening, JournalError, RunState, Sink};
 use crate::exec::{self, Past, Request, Secrets};
 use crate::host::lock::{Holder, Lock, Locks, Taken};
 use crate::host::signals::Signals;
-use crate::host::{HostError, RunFolder, StateDir, identity, process};
+use crate::host::{HostError, RunFolder, StateDir, console, identity, process};
 use crate::model::{OnConflict, SecretSource};
 use crate::report::jsonl::Jsonl;
 use crate::report::render;
@@ -54,7 +54,7 @@ pub(super) fn run(out: &mut Output, args: RunArgs) -> u8 {
     if args.dry_run {
         return dry::run(out, &program, params, args.how.format, &reports);
     }
-    if let Some(code) = begin::refuse(out, &program, args.how.yes) {
+    if let Some(code) = begin::refuse(out, &program, &args.how, |_| true) {
         return code;
     }
     on_runtime(out, async |out| {
@@ -294,6 +294,8 @@ impl<'a> Setup<'a> {
             max_parallel: max_parallel.map_or_else(begin::default_parallel, usize::from),
             timeout: self.how.timeout,
             follow_output: out.verbose && matches!(format, Format::Text | Format::Jsonl),
+            yes: self.how.yes,
+            console: (asks(self.program) && begin::is_attended(self.how)).then(console::lines),
             locks: recorded.locks,
             lock: recorded.whole.as_ref().map(|whole| whole.key.clone()),
             past,
@@ -321,6 +323,14 @@ impl<'a> Setup<'a> {
         }
         Ok(code)
     }
+}
+
+/// Whether a step may ask for something: else what is typed is nobody's business.
+fn asks(program: &Program) -> bool {
+    let mut places = 0..program.nodes().len();
+    places.any(|at| {
+        program.step(at).approval.is_some() || program.nodes()[at].effect == EffectClass::Destroy
+    })
 }
 
 /// The state of the run, folded while it goes on.

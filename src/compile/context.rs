@@ -110,17 +110,24 @@ fn references(step: &Step) -> Vec<&Reference> {
         found.extend(foreach.list.references());
     }
     found.extend(Tree::references(&step.config));
+    let own = |r: &&Reference| {
+        let field = r.fields().first();
+        r.root() == "steps" && field.is_some_and(|id| **id == *step.id.value.as_str())
+    };
+    // What is asked may read what the step itself would do, and what others have done.
+    if let Some(approval) = &step.approval {
+        let message = approval
+            .message
+            .iter()
+            .flat_map(|message| message.references());
+        let when = approval.when.iter().flat_map(|when| when.references());
+        found.extend(message.chain(when).filter(|r| !own(r)));
+    }
     if let Some(lock) = &step.lock {
         found.extend(lock.key.iter().flat_map(|key| key.references()));
     }
     if let Some(undo) = &step.undo {
         // It is taken back once its own result is there.
-        let own = |r: &&Reference| {
-            r.root() == "steps"
-                && r.fields()
-                    .first()
-                    .is_some_and(|id| **id == *step.id.value.as_str())
-        };
         found.extend(undo.config.references().into_iter().filter(|r| !own(r)));
     }
     if let Some(verify) = &step.verify {

@@ -304,6 +304,12 @@ impl Local<'_> {
         self
     }
 
+    /// With what the step would do, as its own `preview`, for its `approval`.
+    pub fn with_preview(mut self, id: StepId, preview: Value) -> Self {
+        self.own = Some((id, map([("preview", preview)])));
+        self
+    }
+
     /// With the step's own result, for `retry.until` and `undo`.
     pub fn with_own(mut self, id: StepId, own: StepValue) -> Self {
         self.own = Some((id, own.into_value()));

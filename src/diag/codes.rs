@@ -101,9 +101,6 @@ codes! {
     BAD_NAME "RB209" "a name that does not have the shape of one"
         "Ids of steps and names of parameters, variables, secrets and connections are \
          `[a-z][a-z0-9_]{0,39}`, so that they can be used in expressions as they are.";
-    NOT_YET "RB210" "a part of the language that this version checks but does not run"
-        "`approval` is read and checked, so that playbooks can be written for it; a run is refused, \
-         because running without it would not be what the playbook says.";
 
     DUPLICATE_STEP "RB301" "two steps with the same id"
         "Expressions, reports and `needs` name steps by their id: it must be unique in the playbook, \

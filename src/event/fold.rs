@@ -7,8 +7,8 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::kinds::{
-    Edited, Event, Happening, LogFile, PlaybookInfo, ResumeKind, RunResume, RunStart, Section,
-    SkipKind, StepResolve, StepResult, StepStart,
+    ApprovalAsk, Edited, Event, Happening, LogFile, PlaybookInfo, ResumeKind, RunResume, RunStart,
+    Section, SkipKind, StepResolve, StepResult, StepStart,
 };
 use super::status::{EffectClass, Finding, Level, RepeatClass, RunStatus, Status};
 use crate::base::{RunId, StepId, StepPath};
@@ -97,6 +97,8 @@ pub struct StepState {
     pub logs: Vec<LogFile>,
     /// How it was taken back, where it was.
     pub undo: Option<UndoState>,
+    /// What somebody is asked before it may run, as long as it has not.
+    pub asked: Option<ApprovalAsk>,
 }
 
 /// How a step was taken back.
@@ -160,6 +162,7 @@ impl StepState {
             input: None,
             logs: Vec::new(),
             undo: None,
+            asked: None,
         }
     }
 
@@ -188,6 +191,7 @@ impl StepState {
         let old = std::mem::replace(self, fresh);
         self.attempts = old.attempts;
         self.items = old.items;
+        self.asked = old.asked;
         self.item = old.item;
     }
 
@@ -280,6 +284,17 @@ impl RunState {
             Event::RunStart(_) => {}
             Event::RunResume(resume) => self.resume(resume),
             Event::StepVerify(_) => {}
+            Event::ApprovalAsk(ask) => {
+                if let Some(step) = self.entry(happening) {
+                    step.asked = Some(ask.clone());
+                }
+            }
+            // What was granted is used up when it starts; what was denied is asked anew.
+            Event::ApprovalAnswer(answer) => {
+                if let Some(step) = self.entry(happening).filter(|_| !answer.granted) {
+                    step.asked = None;
+                }
+            }
             Event::UndoStart(start) => {
                 if let Some(step) = self.entry(happening) {
                     step.undo = Some(UndoState {
@@ -463,6 +478,7 @@ impl RunState {
 impl StepState {
     fn start(&mut self, happening: &Happening, start: &StepStart) {
         self.status = Status::Running;
+        self.asked = None;
         self.started_at.get_or_insert(happening.at);
         self.attempts = happening.attempt.unwrap_or(1);
         self.effect = Some(start.effect);

@@ -12,9 +12,10 @@ mod status;
 
 pub use fold::{AttemptState, RunState, StepState, UndoState};
 pub use kinds::{
-    ClaimedBy, Edited, Event, ForeachExpand, Happening, LogFile, PlannedStep, PlaybookInfo,
-    ResumeKind, RunCancel, RunEnd, RunResume, RunStart, Section, SkipKind, StepAttempt,
-    StepResolve, StepResult, StepStart, StepVerify, Stream, Transient, UndoResult, UndoStart,
+    AnswerBy, ApprovalAnswer, ApprovalAsk, ApprovalKind, ClaimedBy, Edited, Event, ForeachExpand,
+    Happening, LogFile, PlannedStep, PlaybookInfo, ResumeKind, RunCancel, RunEnd, RunResume,
+    RunStart, Section, SkipKind, StepAttempt, StepResolve, StepResult, StepStart, StepVerify,
+    Stream, Transient, UndoResult, UndoStart,
 };
 pub use redact::{MASK, Redactor, SHORTEST, StreamRedactor};
 pub use sink::{Journal, JournalError, NoJournal, Sink};

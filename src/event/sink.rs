@@ -51,6 +51,11 @@ pub trait Sink {
     /// Something durable happened, and the journal has it.
     fn happening(&mut self, happening: &Happening);
 
+    /// Somebody is asked something at the terminal, or (with nothing) has answered.
+    fn prompt(&mut self, question: Option<&str>) {
+        let _ = question;
+    }
+
     /// Something passed by.
     fn transient(&mut self, transient: &Transient) {
         let _ = transient;

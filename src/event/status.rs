@@ -109,6 +109,8 @@ pub enum RunStatus {
     Unknown,
     /// Its engine is gone without having ended it.
     Interrupted,
+    /// It waits for an approval, without an engine.
+    Waiting,
 }
 
 words!(RunStatus {
@@ -119,6 +121,7 @@ words!(RunStatus {
     TimedOut => "timed_out",
     Unknown => "unknown",
     Interrupted => "interrupted",
+    Waiting => "waiting",
 });
 
 /// How much a finding weighs, from light to heavy.

@@ -11,7 +11,7 @@ use crate::base::{Cancel, Deadline, Duration, EndReason, StepPath};
 use crate::event::{EffectClass, LogFile, Section};
 use crate::host::process::GRACE;
 use crate::host::{Effect, Observe, Part, Scope};
-use crate::step::{AnyStep, Means, RawOutcome, StepError, StepErrorKind};
+use crate::step::{AnyStep, Means, Preview, RawOutcome, StepError, StepErrorKind};
 
 /// How long a step that was told to end is waited for, beyond what its processes are given.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -45,17 +45,7 @@ impl Engine<'_> {
         config: Value,
         deadline: Deadline,
     ) -> AttemptEnd {
-        let own = Cancel::new();
-        let scope = Arc::new(Scope {
-            shared: Arc::clone(&self.shared),
-            path: path.clone(),
-            part: work.part,
-            attempt,
-            deadline,
-            cancel: own.clone(),
-            durable: work.effect != EffectClass::Read,
-            logs: std::sync::Mutex::default(),
-        });
+        let (scope, own) = self.scope(work, path, attempt, deadline);
         // What may not touch is not handed the means.
         let (observe, effect);
         let means = if work.effect == EffectClass::Read {
@@ -69,7 +59,8 @@ impl Engine<'_> {
             effect = Effect::new(Arc::clone(&scope));
             Means::Act(&effect)
         };
-        let (result, told) = self.attend(work, config, means, &own, deadline).await;
+        let doing = work.ty.execute(config, means);
+        let (result, told) = self.attend(work, doing, &own, deadline).await;
         AttemptEnd {
             result,
             told,
@@ -77,18 +68,54 @@ impl Engine<'_> {
         }
     }
 
+    /// Looks what a step would do.
+    pub(super) async fn preview_of(
+        &self,
+        work: Work,
+        path: &StepPath,
+        config: Value,
+        time: Duration,
+    ) -> Result<Preview, StepError> {
+        let deadline = self.clock.deadline_in(time);
+        let (scope, own) = self.scope(work, path, 1, deadline);
+        // It may look, and no more: whatever the step itself may.
+        let observe = Observe::new(scope);
+        let looking = work.ty.preview(config, &observe);
+        self.attend(work, looking, &own, deadline).await.0
+    }
+
+    fn scope(
+        &self,
+        work: Work,
+        path: &StepPath,
+        attempt: u32,
+        deadline: Deadline,
+    ) -> (Arc<Scope>, Cancel) {
+        let own = Cancel::new();
+        let scope = Scope {
+            shared: Arc::clone(&self.shared),
+            path: path.clone(),
+            part: work.part,
+            attempt,
+            deadline,
+            cancel: own.clone(),
+            durable: work.effect != EffectClass::Read,
+            logs: std::sync::Mutex::default(),
+        };
+        (Arc::new(scope), own)
+    }
+
     /// Polls the step, and tells it to end when the time has come.
-    async fn attend(
+    async fn attend<T>(
         &self,
         what: Work,
-        config: Value,
-        means: Means<'_>,
+        work: impl Future<Output = Result<T, StepError>>,
         own: &Cancel,
         deadline: Deadline,
-    ) -> (Result<RawOutcome, StepError>, Option<EndReason>) {
+    ) -> (Result<T, StepError>, Option<EndReason>) {
         let clock = &self.clock;
         let run = self.cancel_of(what.section);
-        let mut work = pin!(what.ty.execute(config, means));
+        let mut work = pin!(work);
         let mut told: Option<EndReason> = None;
         let (mut cancelled, mut killed) = (false, false);
         let mut abandon_at = Deadline::NEVER;

@@ -3,6 +3,7 @@
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
+use super::approval::Gate;
 use super::leaf::{End, Item, past};
 use super::scheduler::Engine;
 use crate::base::StepPath;
@@ -64,6 +65,12 @@ impl Engine<'_> {
         };
         self.recorder
             .record(Some(&path), None, Event::ForeachExpand(expand))?;
+        let list = serde_json::Value::Array(items.clone());
+        match self.gate(at, &path, &list, &self.world.local()).await? {
+            Gate::Open => {}
+            Gate::End(end) => return Ok(*end),
+            Gate::Wait => return Ok(End::waiting()),
+        }
         let ends = self.items(at, foreach, items).await?;
         let took = self.clock.now().since(started).as_millis();
         self.foreach_end(at, &path, &ends, took)

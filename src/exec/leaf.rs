@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::approval::Gate;
 use super::attempt::{AttemptEnd, Work};
 use super::locks::StepLock;
 use super::retry::{Policy, Shortfall};
@@ -114,6 +115,13 @@ impl Engine<'_> {
                 return self.failed_before(step, path, message);
             }
         };
+        if step.foreach.is_none() {
+            match self.gate(at, path, &config, &local).await? {
+                Gate::Open => {}
+                Gate::End(end) => return Ok(*end),
+                Gate::Wait => return Ok(End::waiting()),
+            }
+        }
         // Before the permit: whoever waits for a lock keeps nobody else from running.
         let lock = match self.lock_of(step, node.section, path, &local).await? {
             StepLock::None => None,

@@ -4,6 +4,7 @@
 //! threads by the host. Every durable event goes to the journal first: the intent before the
 //! effect, the result before the next step.
 
+mod approval;
 mod asked;
 mod attempt;
 mod foreach;
@@ -31,6 +32,7 @@ use crate::host::RunFolder;
 use crate::host::lock::Locks;
 use crate::host::signals::Signals;
 
+pub use approval::{APPROVE, Consent, Console, may_approve};
 pub use asked::{CANCEL, Cancellation};
 pub use locks::whole_key;
 pub use past::{Edits, Past, again_from, compare_edit, is_unsettled};
@@ -68,6 +70,10 @@ pub struct Request<'a> {
     pub timeout: Option<Duration>,
     /// Whether anybody wants to see what processes write while they write it.
     pub follow_output: bool,
+    /// Whether whoever runs it confirms whatever asks for a confirmation.
+    pub yes: bool,
+    /// What is typed at its terminal, where somebody is there to be asked.
+    pub console: Option<Console>,
     /// The locks that its steps may take.
     pub locks: Locks,
     /// What it has locked as a whole.

@@ -197,7 +197,8 @@ impl Engine<'_> {
         undo.is_some_and(|undo| undo.status == Status::Succeeded)
     }
 
-    fn past(&self, path: &StepPath) -> Option<&StepState> {
+    /// What is known of a step or item from earlier parts of the run.
+    pub(super) fn past(&self, path: &StepPath) -> Option<&StepState> {
         self.replay.as_ref()?.state.step(path)
     }
 }

@@ -86,6 +86,13 @@ impl<'a> Recorder<'a> {
         }
     }
 
+    /// Asks something at the terminal, or (with nothing) goes on after an answer.
+    pub fn prompt(&self, question: Option<&str>) {
+        for sink in self.sinks.borrow_mut().iter_mut() {
+            sink.prompt(question);
+        }
+    }
+
     /// Why the audit could not be written, if that is so.
     pub fn failure(&self) -> Option<JournalError> {
         self.failed.borrow().clone()
@@ -159,6 +166,11 @@ impl<'a> Recorder<'a> {
                 maybe(&mut result.help);
                 maybe(&mut result.reason);
             }
+            Event::ApprovalAsk(ask) => {
+                text(&mut ask.message);
+                self.redactor.value(&mut ask.preview);
+            }
+            Event::ApprovalAnswer(answer) => maybe(&mut answer.reason),
             Event::StepVerify(verify) => {
                 self.redactor.value(&mut verify.config);
                 self.redactor.outputs(&mut verify.outputs);

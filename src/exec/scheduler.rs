@@ -16,12 +16,12 @@ use super::past::Replay;
 use super::recorder::Recorder;
 use super::undo::Done;
 use super::verdict::Verdict;
-use super::{Ended, Request};
+use super::{Console, Ended, Request};
 use crate::base::{Cancel, Clock, Deadline, Duration, EndReason, StepPath};
 use crate::compile::{Program, World};
 use crate::event::{
     Event, JournalError, PlaybookInfo, Redactor, RunCancel, RunEnd, RunStart, Section, SkipKind,
-    Transient,
+    Status, Transient,
 };
 use crate::expr::EvalError;
 use crate::host::connect::Connections;
@@ -57,6 +57,12 @@ pub(super) struct Engine<'a> {
     only: Option<Vec<bool>>,
     pub replay: Option<Replay>,
     pub locks: Locks,
+    pub yes: bool,
+    pub console: tokio::sync::Mutex<Option<Console>>,
+    /// Whether it waits for an approval that nobody is there to give.
+    pub paused: Cell<bool>,
+    /// Who began it.
+    pub requester: String,
 }
 
 /// Runs a program to its end.
@@ -130,6 +136,12 @@ pub async fn run(request: Request<'_>) -> Result<Ended, EvalError> {
         killed: Cell::new(false),
         only: request.only,
         locks: request.locks,
+        yes: request.yes,
+        console: tokio::sync::Mutex::new(request.console),
+        paused: Cell::new(false),
+        requester: past
+            .as_ref()
+            .map_or_else(identity::user_name, |past| past.state.user.clone()),
         replay: past.as_ref().map(super::Past::replay),
     };
     let start = RunStart {
@@ -170,7 +182,9 @@ pub async fn run(request: Request<'_>) -> Result<Ended, EvalError> {
                 request.max_parallel,
             )
             .await?;
-        if engine.verdict.borrow().takes_back() {
+        // What waits is gone on with as it is.
+        let waits = engine.verdict.borrow().is_waiting();
+        if !waits && engine.verdict.borrow().takes_back() {
             let undo = engine.undo_all();
             engine
                 .while_working(undo, &mut signals, &mut passing)
@@ -178,16 +192,18 @@ pub async fn run(request: Request<'_>) -> Result<Ended, EvalError> {
         }
         let status = engine.verdict.borrow().status();
         engine.world.set_run(run_value(status.as_str()));
-        let budget = engine.clock.deadline_in(FINALLY_BUDGET);
-        engine
-            .section(
-                Section::Finally,
-                budget,
-                &mut signals,
-                &mut passing,
-                request.max_parallel,
-            )
-            .await?;
+        if !waits {
+            let budget = engine.clock.deadline_in(FINALLY_BUDGET);
+            engine
+                .section(
+                    Section::Finally,
+                    budget,
+                    &mut signals,
+                    &mut passing,
+                    request.max_parallel,
+                )
+                .await?;
+        }
         let verdict = engine.verdict.borrow().clone();
         let end = RunEnd {
             status: verdict.status(),
@@ -334,7 +350,8 @@ impl<'a> Engine<'a> {
         running: &mut Running<'f>,
         max_parallel: usize,
     ) -> Result<(), JournalError> {
-        while running.len() < max_parallel
+        while !self.paused.get()
+            && running.len() < max_parallel
             && let Some(at) = progress.ready.pop_first()
         {
             let path = StepPath::step(self.program.step(at).id.value.clone());
@@ -377,6 +394,9 @@ impl<'a> Engine<'a> {
 
     /// A step is over: its result can be read, and what waited for it may be ready.
     fn over(&self, section: Section, at: usize, end: &End, progress: &mut Progress) {
+        if end.status == Status::Pending {
+            return;
+        }
         self.world.set_step(at, end.value.clone());
         let mut verdict = self.verdict.borrow_mut();
         match section {

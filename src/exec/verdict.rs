@@ -12,12 +12,15 @@ pub struct Verdict {
     signal: Option<EndSignal>,
     deadline: bool,
     audit: bool,
+    waiting: bool,
+    denied: bool,
 }
 
 /// Exit statuses of a run; the others are the command line's own.
 mod exit {
     pub const DONE: u8 = 0;
     pub const FAILED: u8 = 1;
+    pub const REFUSED: u8 = 3;
     pub const UNKNOWN: u8 = 4;
     pub const AUDIT: u8 = 5;
     pub const DEADLINE: u8 = 124;
@@ -57,6 +60,21 @@ impl Verdict {
         self.deadline = true;
     }
 
+    /// A step waits for an approval, and the run with it.
+    pub fn waits(&mut self) {
+        self.waiting = true;
+    }
+
+    /// Whether the run waits, and nothing else ended it.
+    pub fn is_waiting(&self) -> bool {
+        self.status() == RunStatus::Waiting
+    }
+
+    /// Nobody agreed to a step.
+    pub fn denied(&mut self) {
+        self.denied = true;
+    }
+
     /// The audit could not be written.
     pub fn audit(&mut self) {
         self.audit = true;
@@ -70,14 +88,16 @@ impl Verdict {
             RunStatus::Cancelled
         } else if self.deadline {
             RunStatus::TimedOut
-        } else if self.main_failed || self.audit {
+        } else if self.waiting && !self.audit {
+            RunStatus::Waiting
+        } else if self.main_failed || self.audit || self.denied {
             RunStatus::Failed
         } else {
             RunStatus::Succeeded
         }
     }
 
-    /// The exit status: 5, 4, 130/143, 124, 1, 0 in this order.
+    /// The exit status: 5, 4, 130/143, 124, 3, 1, 0 in this order.
     pub fn exit_code(&self) -> u8 {
         if self.audit {
             exit::AUDIT
@@ -87,6 +107,8 @@ impl Verdict {
             signal.exit_code()
         } else if self.deadline {
             exit::DEADLINE
+        } else if self.waiting || self.denied {
+            exit::REFUSED
         } else if self.main_failed || self.finally_failed {
             exit::FAILED
         } else {

@@ -36,3 +36,41 @@ pub fn login(uid: u32) -> String {
     });
     named.unwrap_or_else(|| format!("uid {uid}"))
 }
+
+/// Who acts behind a user's name as [`user_name`] gives it: who became root through `sudo`, else the
+/// user.
+pub fn person(user: &str) -> &str {
+    user.strip_suffix(')')
+        .and_then(|user| user.split_once(" (sudo by "))
+        .map_or(user, |(_, person)| person)
+}
+
+/// The groups that `/etc/group` and `/etc/passwd` have a user in.
+pub fn groups_of(user: &str) -> Vec<String> {
+    let passwd = files::read_kernel(Path::new("/etc/passwd")).unwrap_or_default();
+    let primary = passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next()? == user).then(|| fields.nth(2)).flatten()
+    });
+    let group = files::read_kernel(Path::new("/etc/group")).unwrap_or_default();
+    let groups = group.lines().filter_map(|line| {
+        let mut fields = line.split(':');
+        let (name, _, id, members) = (fields.next()?, fields.next(), fields.next()?, fields.next());
+        let member = members.is_some_and(|members| members.split(',').any(|m| m == user));
+        (member || Some(id) == primary).then(|| name.to_owned())
+    });
+    groups.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{groups_of, person};
+
+    #[test]
+    fn who_became_root_is_still_somebody() {
+        assert_eq!(person("root (sudo by alice)"), "alice");
+        assert_eq!(person("alice"), "alice");
+        assert!(groups_of("root").contains(&"root".to_owned()));
+        assert!(groups_of("nobody at all").is_empty());
+    }
+}

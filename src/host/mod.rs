@@ -11,6 +11,7 @@
 pub mod append;
 pub mod bounded;
 pub mod connect;
+pub mod console;
 pub mod doctor;
 pub mod error;
 pub mod files;

@@ -46,6 +46,8 @@ pub enum Part {
     Verify,
     /// Its `undo`.
     Undo,
+    /// A look at what it would do.
+    Preview,
 }
 
 impl Part {
@@ -55,6 +57,7 @@ impl Part {
             Self::Step => "",
             Self::Verify => ".verify",
             Self::Undo => ".undo",
+            Self::Preview => ".preview",
         }
     }
 }

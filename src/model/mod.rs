@@ -20,7 +20,6 @@ pub use project::{PROJECT_FILE, Project, decode as decode_project};
 pub use read::is_name;
 pub use step::FailOn;
 pub use step::{
-    Approval, ApprovalKind, Foreach, Lock, OnConflict, OnError, OnTimeout, Retry, Step, Undo,
-    Verify,
+    Approval, Foreach, Lock, OnConflict, OnError, OnTimeout, Retry, Step, Undo, Verify,
 };
 pub use tree::{Scope, Text, Tree, Visited};

@@ -5,7 +5,7 @@ use super::tree::Tree;
 use crate::base::{Duration, Span, Spanned, StepId};
 use crate::diag::{Diagnostic, codes, did_you_mean};
 use crate::doc::{Entry, MapReader, Node};
-use crate::event::{EffectClass, Level, RepeatClass};
+use crate::event::{ApprovalKind, EffectClass, Level, RepeatClass};
 use crate::expr::{Expr, Template};
 use crate::step::{AnyStep, Shape};
 
@@ -161,16 +161,6 @@ pub struct Approval {
     pub separate: bool,
     /// Where it is.
     pub span: Span,
-}
-
-/// What kind of agreement is asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ApprovalKind {
-    /// Whoever runs it says yes.
-    #[default]
-    Confirm,
-    /// Somebody named says yes.
-    Approve,
 }
 
 /// What happens when nobody agrees in time.

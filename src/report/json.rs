@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 use super::tally::{Levels, Statuses, Tally};
 use crate::base::{RunId, StepId, StepPath};
 use crate::event::{
-    EffectClass, Finding, Level, LogFile, RepeatClass, RunState, RunStatus, Section, Status,
-    StepState,
+    ApprovalAsk, EffectClass, Finding, Level, LogFile, RepeatClass, RunState, RunStatus, Section,
+    Status, StepState,
 };
 
 /// The version of what these documents look like.
@@ -132,6 +132,8 @@ struct Step<'a> {
     /// Of an item, what it is for.
     item: &'a Value,
     failed_attempts: Vec<FailedAttempt<'a>>,
+    /// What somebody is asked before it may run.
+    approval: Option<&'a ApprovalAsk>,
     /// How it was taken back, where it was.
     undo: Option<Undo<'a>>,
     logs: &'a [LogFile],
@@ -231,6 +233,7 @@ impl<'a> Step<'a> {
             items: step.items,
             item: &step.item,
             failed_attempts: failed.collect(),
+            approval: step.asked.as_ref(),
             undo: step.undo.as_ref().map(|undo| Undo {
                 status: undo.status,
                 error: undo.error.as_deref(),

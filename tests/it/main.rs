@@ -15,6 +15,7 @@
     reason = "tests start servers, write files and may panic; the lints are about the program"
 )]
 
+mod approvals;
 mod check;
 mod checks;
 mod crash;

@@ -70,6 +70,8 @@ async fn play(text: &str) -> (Ended, RunState, Vec<Happening>) {
         max_parallel: 4,
         timeout: None,
         follow_output: false,
+        yes: false,
+        console: None,
         locks: Locks::new(&state, holder(&id, &state)).unwrap(),
         lock: None,
         past: None,

@@ -1,12 +1,13 @@
 //! What stands before a run: its id, what is refused, and what it is given.
 
-use crate::base::{Clock, RunId, suggest};
+use crate::base::{Clock, Format, RunId, StepId, suggest};
+use crate::cli::args::HowArgs;
 use crate::cli::exit;
 use crate::cli::output::Output;
 use crate::compile::Program;
-use crate::diag::{codes, did_you_mean};
-use crate::event::EffectClass;
-use crate::host::{HostError, RunFolder, files};
+use crate::diag::did_you_mean;
+use crate::event::{ApprovalKind, EffectClass};
+use crate::host::{HostError, RunFolder, console, files};
 
 /// A new id.
 pub(super) fn new_run_id(clock: &Clock) -> RunId {
@@ -23,41 +24,57 @@ pub(super) fn default_parallel() -> usize {
         .max(4)
 }
 
-/// What this version does not run, and what nobody has agreed to.
-pub(in crate::cli) fn refuse(out: &Output, program: &Program, yes: bool) -> Option<u8> {
-    let playbook = program.playbook();
-    let steps = playbook.steps.iter().chain(&playbook.finally);
-    let not_yet: Vec<String> = steps
-        .filter(|step| step.approval.is_some())
-        .map(|step| format!("`approval` of step `{}`", step.id.value))
-        .collect();
-    if !not_yet.is_empty() {
-        let code = codes::NOT_YET;
-        out.error(
-            &format!(
-                "this version cannot run {} yet; nothing ran ({code})",
-                not_yet.join(", ")
-            ),
-            Some("running without it would not be what the playbook says; `--dry-run` works"),
-        );
-        return Some(exit::USAGE);
+/// Whether somebody can be asked while it runs.
+pub(in crate::cli) fn is_attended(how: &HowArgs) -> bool {
+    console::is_attended() && !how.no_input && how.format == Format::Text
+}
+
+/// Refuses what would ask for a confirmation where nobody is there to give it, before anything runs:
+/// of the steps that `open` says are still to run.
+pub(in crate::cli) fn refuse(
+    out: &Output,
+    program: &Program,
+    how: &HowArgs,
+    open: impl Fn(&StepId) -> bool,
+) -> Option<u8> {
+    if how.yes || is_attended(how) {
+        return None;
     }
-    let destroys: Vec<&str> = program
-        .nodes()
-        .iter()
-        .enumerate()
-        .filter(|(_, node)| node.effect == EffectClass::Destroy)
-        .map(|(at, _)| program.step(at).id.value.as_str())
-        .collect();
-    if !destroys.is_empty() && !yes {
-        let steps = destroys.join("`, `");
-        out.error(
-            &format!("`{steps}` would destroy something, and nobody has confirmed it; nothing ran"),
-            Some("look at it with `--dry-run`, then run it with `--yes`"),
-        );
-        return Some(exit::REFUSED);
+    let places = (0..program.nodes().len()).filter(|at| open(&program.step(*at).id.value));
+    let (mut destroys, mut confirms) = (Vec::new(), Vec::new());
+    for at in places {
+        let step = program.step(at);
+        match (&step.approval, program.nodes()[at].effect) {
+            (None, EffectClass::Destroy) => destroys.push(step.id.value.as_str()),
+            // Whether one with a `when` asks is known once it is its turn.
+            (Some(approval), _)
+                if approval.kind == ApprovalKind::Confirm && approval.when.is_none() =>
+            {
+                confirms.push(step.id.value.as_str());
+            }
+            _ => {}
+        }
     }
-    None
+    let (steps, what) = if destroys.is_empty() {
+        (
+            confirms,
+            "asks for a confirmation, and nobody is there to give it",
+        )
+    } else {
+        (
+            destroys,
+            "would destroy something, and nobody has confirmed it",
+        )
+    };
+    if steps.is_empty() {
+        return None;
+    }
+    let steps = steps.join("`, `");
+    out.error(
+        &format!("`{steps}` {what}; nothing ran"),
+        Some("look at it with `--dry-run`, then run it with `--yes`"),
+    );
+    Some(exit::REFUSED)
 }
 
 /// The steps that were asked for with `--step`, with those that they need or read; `None` is all.

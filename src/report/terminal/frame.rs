@@ -130,6 +130,8 @@ pub(crate) struct End<'a> {
     pub exit_code: Option<u8>,
     pub duration_ms: Option<u64>,
     pub cancelled_by: Option<&'a str>,
+    /// What asks for an approval.
+    pub waits_for: &'a [StepPath],
     pub tally: &'a Tally,
     pub problems: &'a [Problem],
     /// Problems that are not among those.
@@ -193,6 +195,7 @@ fn verdict(out: &mut String, look: &Look, end: &End) {
         }
         RunStatus::Unknown => "has an outcome that nobody knows".to_owned(),
         RunStatus::Interrupted => "was interrupted: its engine is gone".to_owned(),
+        RunStatus::Waiting => "waits for an approval".to_owned(),
     };
     let mut tail = String::new();
     if let Some(took) = end.duration_ms {
@@ -217,12 +220,21 @@ fn advice(out: &mut String, look: &Look, end: &End) {
         .iter()
         .filter(|problem| problem.status == Status::Unknown);
     let unknown: Vec<String> = unknown.map(|p| format!("`{}`", p.path)).collect();
-    if !unknown.is_empty() {
+    let run = end.run;
+    if let Some(first) = unknown.first() {
         let text = format!(
-            "look whether {} happened before you run anything again",
-            unknown.join(", ")
+            "look whether {} happened, and say it: `runbook resolve {run} {} --as done --reason …`",
+            unknown.join(", "),
+            first.trim_matches('`'),
         );
         step::help_line(out, look, 2, &text);
+    } else if end.status == RunStatus::Interrupted {
+        step::help_line(out, look, 2, &format!("go on with `runbook resume {run}`"));
+    } else if end.status == RunStatus::Waiting {
+        for path in end.waits_for {
+            let text = format!("`runbook approve {run} {path}`, then `runbook resume {run}`");
+            step::help_line(out, look, 2, &text);
+        }
     }
 }
 

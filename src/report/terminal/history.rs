@@ -64,5 +64,6 @@ pub(super) fn mark(look: &Look, status: RunStatus) -> (&'static str, Ink, &'stat
         RunStatus::Cancelled => (look.symbol("⊘", "x"), Ink::Warn, "cancelled"),
         RunStatus::Unknown => ("?", Ink::Unknown, "unknown"),
         RunStatus::Interrupted => ("?", Ink::Unknown, "interrupted"),
+        RunStatus::Waiting => (look.symbol("⏸", "="), Ink::Warn, "waiting"),
     }
 }

@@ -8,6 +8,7 @@ use super::look::Look;
 use super::step::{self, Columns};
 use super::view::StepView;
 use super::{MAX_PROBLEMS, SCREENFUL, Verbosity};
+use crate::base::StepPath;
 use crate::event::{RunState, Section, Status, StepState};
 use crate::report::tally::{Items, Tally};
 
@@ -56,6 +57,7 @@ pub fn render(state: &RunState, look: &Look, verbosity: Verbosity) -> String {
         exit_code: state.exit_code,
         duration_ms: state.duration_ms,
         cancelled_by: state.cancelled_by.as_deref(),
+        waits_for: &waits_for(state),
         tally: &Tally::of(state),
         problems: &steps.problems,
         more_problems: steps.more_problems,
@@ -64,6 +66,12 @@ pub fn render(state: &RunState, look: &Look, verbosity: Verbosity) -> String {
     };
     frame::end(&mut out, look, &end);
     out
+}
+
+/// What asks for an approval.
+pub(super) fn waits_for(state: &RunState) -> Vec<StepPath> {
+    let asked = state.steps.values().filter(|step| step.asked.is_some());
+    asked.map(|step| step.path.clone()).collect()
 }
 
 /// What the items of each `foreach` step come to.

@@ -10,15 +10,16 @@ use super::frame::{self, End, Head, Problem};
 use super::group::Known;
 use super::live::Live;
 use super::look::{self, Ink, Look};
+use super::old;
 use super::output::Output;
 use super::step::{self, Columns};
 use super::view::StepView;
 use super::wrap::Pieces;
 use super::{MAX_PROBLEMS, SCREENFUL, Verbosity};
-use crate::base::{RunId, StepId};
+use crate::base::{RunId, StepId, StepPath};
 use crate::event::{
-    Event, Happening, RunEnd, RunStart, RunState, Section, Sink, Status, StepAttempt, StepResult,
-    Transient, UndoResult,
+    AnswerBy, ApprovalAnswer, ApprovalAsk, ApprovalKind, Event, Happening, RunEnd, RunStart,
+    RunState, Section, Sink, Status, StepAttempt, StepResult, Transient, UndoResult,
 };
 use crate::report::pen::{Pen, Plain};
 use crate::report::tally::{Tally, repeats_items};
@@ -48,6 +49,7 @@ pub struct Terminal {
     in_finally: bool,
     output: Output,
     cancelled_by: Option<String>,
+    waits_for: Vec<StepPath>,
     text: String,
 }
 
@@ -84,6 +86,7 @@ impl Terminal {
             in_finally: false,
             output: Output::default(),
             cancelled_by: None,
+            waits_for: Vec::new(),
             text: String::new(),
         }
     }
@@ -95,6 +98,7 @@ impl Terminal {
             .whole_steps()
             .map(|step| (step.path.step.clone(), Known::of(state, step)));
         self.steps = planned.collect();
+        self.waits_for = old::waits_for(state);
         let before = state.whole_steps().filter(|step| step.status.is_over());
         let before = before.count();
         self.begin(&Head {
@@ -277,6 +281,43 @@ impl Terminal {
         );
     }
 
+    fn asked(&mut self, happening: &Happening, ask: &ApprovalAsk) {
+        let Some(path) = &happening.path else { return };
+        if !self.waits_for.contains(path) {
+            self.waits_for.push(path.clone());
+        }
+        let mut text = Pieces::new();
+        text.push(Ink::Plain, format!("{path} "));
+        let who = match (&ask.from[..], ask.kind) {
+            ([], ApprovalKind::Confirm) => "asks for a confirmation".to_owned(),
+            ([], ApprovalKind::Approve) => "asks for an approval".to_owned(),
+            (from, _) => format!("asks {} for an approval", from.join(", ")),
+        };
+        text.push(Ink::Warn, format!("{who}: {}", clean::line(&ask.message)));
+        if let Some(summary) = ask.preview["summary"].as_str() {
+            text.push(Ink::Plain, format!(": {}", clean::line(summary)));
+        }
+        let _ = write!(self.text, "{} ", self.look.paint(Ink::Warn, "?"));
+        text.write(&mut self.text, &self.look, 2, 2);
+    }
+
+    fn answered(&mut self, happening: &Happening, answer: &ApprovalAnswer) {
+        let Some(path) = &happening.path else { return };
+        self.waits_for.retain(|other| other != path);
+        if !answer.granted {
+            return;
+        }
+        let mut text = Pieces::new();
+        let how = match answer.how {
+            AnswerBy::Yes => " (--yes)",
+            _ => "",
+        };
+        let users = clean::line(&answer.users.join(", ")).into_owned();
+        text.push(Ink::Dim, format!("{path} was agreed to by {users}{how}"));
+        self.text.push_str("  ");
+        text.write(&mut self.text, &self.look, 2, 2);
+    }
+
     fn undone(&mut self, happening: &Happening, result: &UndoResult) {
         let Some(path) = &happening.path else { return };
         if self.verbosity == Verbosity::Quiet && result.status == Status::Succeeded {
@@ -320,6 +361,7 @@ impl Terminal {
                 exit_code: Some(end.exit_code),
                 duration_ms: Some(end.duration_ms),
                 cancelled_by: self.cancelled_by.as_deref(),
+                waits_for: &self.waits_for,
                 tally: &self.tally,
                 problems: &self.problems,
                 more_problems: self.more_problems,
@@ -352,6 +394,8 @@ impl Sink for Terminal {
             Event::RunStart(start) => self.start(happening, start),
             // Told by `resume`, which has the state.
             Event::RunResume(_) | Event::StepVerify(_) | Event::StepResolve(_) => {}
+            Event::ApprovalAsk(ask) => self.asked(happening, ask),
+            Event::ApprovalAnswer(answer) => self.answered(happening, answer),
             Event::UndoStart(_) => {}
             Event::UndoResult(result) => self.undone(happening, result),
             Event::RunCancel(cancel) => self.cancel(&cancel.by),
@@ -379,6 +423,20 @@ impl Sink for Terminal {
             board.follow(happening, known.and_then(|known| known.name.as_deref()));
         }
         self.flush();
+    }
+
+    fn prompt(&mut self, question: Option<&str>) {
+        if let Some(board) = &self.board {
+            board.hide(question.is_some());
+        }
+        if let Some(question) = question {
+            self.flush();
+            self.pen.settle();
+            let mut out = std::io::stderr().lock();
+            // Whoever is not there does not answer.
+            let _ = write!(out, "{}", clean::line(question));
+            let _ = out.flush();
+        }
     }
 
     fn transient(&mut self, transient: &Transient) {

@@ -1,0 +1,307 @@
+//! Approvals: a step runs when those who must agree have agreed to just that, and not before.
+
+use std::time::Duration;
+
+use crate::support::run::{Ran, Runbook};
+use crate::support::{process, wait};
+
+const LONG: Duration = Duration::from_secs(30);
+
+/// A playbook whose second step asks like this.
+fn asks(approval: &str) -> String {
+    format!(
+        "\
+runbook: v1
+name: asks
+params: {{ rows: {{ type: integer, default: 5 }} }}
+steps:
+  - {{ id: before, exec.command: {{ argv: [touch, before] }} }}
+  - id: purge
+    approval: {approval}
+    exec.script: {{ script: 'echo purge >> purged' }}
+  - {{ id: after, exec.command: {{ argv: [touch, after] }} }}
+finally:
+  - {{ id: bye, exec.command: {{ argv: [touch, bye] }} }}
+"
+    )
+}
+
+fn run(approval: &str, args: &[&str]) -> Ran {
+    let run = Runbook::new().arg("run").args(args);
+    run.playbook(&asks(approval)).run()
+}
+
+/// As a person who became root: that is who counts.
+fn by(ran: &Ran, uid: &str, args: &[&str]) -> Ran {
+    ran.then().env("SUDO_UID", uid).args(args).run()
+}
+
+fn go(ran: &Ran, args: &[&str]) -> Ran {
+    ran.then().args(args).run()
+}
+
+fn is_there(ran: &Ran, name: &str) -> bool {
+    ran.folder().join(name).exists()
+}
+
+#[track_caller]
+fn waits(ran: &Ran) {
+    ran.expect_code(3);
+    assert!(is_there(ran, "before") && !is_there(ran, "purged"), "{ran}");
+    assert!(!is_there(ran, "after") && !is_there(ran, "bye"), "{ran}");
+    let history = go(ran, &["history", "--format", "json"]).json();
+    assert_eq!(history["runs"][0]["status"], "waiting");
+    let status = go(ran, &["status", "last", "--format", "json"]).json();
+    assert_eq!(status["run"]["status"], "waiting");
+    go(ran, &["audit", "verify"]).expect_code(0);
+}
+
+#[track_caller]
+fn ran_once(ran: &Ran) {
+    let purged = std::fs::read_to_string(ran.folder().join("purged")).unwrap();
+    assert_eq!(purged, "purge\n");
+    assert!(is_there(ran, "after") && is_there(ran, "bye"));
+    go(ran, &["audit", "verify"]).expect_code(0);
+}
+
+#[test]
+fn a_run_waits_until_somebody_agrees() {
+    let ran = run(
+        "{ kind: approve, message: 'Purge ${{ params.rows }} rows?' }",
+        &["--yes"],
+    );
+    waits(&ran);
+    assert!(ran.stdout.contains("Purge 5 rows?"), "{ran}");
+    assert!(ran.stdout.contains("waits for an approval"), "{ran}");
+    let status = go(&ran, &["status", "last"]);
+    assert!(status.stdout.contains("runbook approve"), "{status}");
+    // Nobody has agreed yet, whoever goes on with it.
+    waits(&go(&ran, &["resume", "last", "--yes"]));
+    go(&ran, &["approve", "last", "before"]).expect_code(2);
+    go(&ran, &["approve", "last", "nothing"]).expect_code(2);
+    go(
+        &ran,
+        &["approve", "last", "purge", "--reason", "on the ticket"],
+    )
+    .expect_code(0);
+    assert!(!is_there(&ran, "purged"), "it is recorded, and no more");
+    go(&ran, &["resume", "last"]).expect_code(0);
+    ran_once(&ran);
+    let shown = go(&ran, &["audit", "show", "last", "--format", "json"])
+        .stdout
+        .clone();
+    assert!(
+        shown.contains("on the ticket") && shown.contains("approval.answer"),
+        "{shown}"
+    );
+    // It is used up: once more is another question.
+    let again = go(&ran, &["retry", "last", "--from", "purge", "--yes"]);
+    again.expect_code(3);
+    let purged = std::fs::read_to_string(ran.folder().join("purged")).unwrap();
+    assert_eq!(purged, "purge\n");
+}
+
+#[test]
+fn a_step_that_nobody_agrees_to_does_not_run() {
+    let ran = run("{ kind: approve }", &[]);
+    waits(&ran);
+    go(
+        &ran,
+        &[
+            "approve",
+            "last",
+            "purge",
+            "--deny",
+            "--reason",
+            "not today",
+        ],
+    )
+    .expect_code(0);
+    let denied = go(&ran, &["resume", "last"]);
+    denied.expect_code(3);
+    assert!(denied.stdout.contains("not today"), "{denied}");
+    assert!(!is_there(&ran, "purged") && !is_there(&ran, "after"));
+    assert!(is_there(&ran, "bye"), "{denied}");
+    go(&ran, &["audit", "verify"]).expect_code(0);
+}
+
+#[test]
+fn only_those_count_who_may_agree_and_each_once() {
+    // `daemon` is in the group `daemon`, `bin` in its own; both are in every /etc/passwd.
+    let ran = run(
+        "{ kind: approve, from: [daemon, bin], count: 2, separate: true }",
+        &[],
+    );
+    waits(&ran);
+    let approve = |uid| by(&ran, uid, &["approve", "last", "purge"]);
+    go(&ran, &["approve", "last", "purge"]).expect_code(3);
+    approve("3").expect_code(3);
+    approve("1").expect_code(0);
+    waits(&go(&ran, &["resume", "last"]));
+    approve("1").expect_code(0);
+    waits(&go(&ran, &["resume", "last"]));
+    approve("2").expect_code(0);
+    go(&ran, &["resume", "last"]).expect_code(0);
+    ran_once(&ran);
+
+    let started = Runbook::new().env("SUDO_UID", "1").arg("run");
+    let ran = started
+        .playbook(&asks("{ kind: approve, separate: true }"))
+        .run();
+    waits(&ran);
+    let refused = by(&ran, "1", &["approve", "last", "purge"]);
+    assert!(
+        refused.expect_code(3).stderr.contains("started the run"),
+        "{refused}"
+    );
+    by(&ran, "2", &["approve", "last", "purge"]).expect_code(0);
+    go(&ran, &["resume", "last"]).expect_code(0);
+    ran_once(&ran);
+}
+
+#[test]
+fn what_was_agreed_to_is_what_runs() {
+    let ran = run("{ kind: approve }", &[]);
+    waits(&ran);
+    go(&ran, &["approve", "last", "purge"]).expect_code(0);
+    let path = ran.folder().join("playbook.yaml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("echo purge", "echo everything")).unwrap();
+    waits(&go(&ran, &["resume", "last"]));
+    std::fs::write(&path, text).unwrap();
+    // The first question was not answered with this one either: it was asked anew.
+    waits(&go(&ran, &["resume", "last"]));
+    go(&ran, &["approve", "last", "purge"]).expect_code(0);
+    go(&ran, &["resume", "last"]).expect_code(0);
+    ran_once(&ran);
+}
+
+#[test]
+fn a_confirmation_is_given_by_whoever_runs_it() {
+    let refused = run("{ message: Sure? }", &[]);
+    refused.expect_code(3);
+    assert!(!is_there(&refused, "before"), "{refused}");
+    let ran = run("{ message: Sure? }", &["--yes"]);
+    ran.expect_code(0);
+    ran_once(&ran);
+    let destroys = "runbook: v1\nname: d\nsteps:\n  - { id: a, effect: destroy, exec.command: { argv: [touch, a] } }\n";
+    let run = |args: &[&str]| {
+        Runbook::new()
+            .arg("run")
+            .args(args)
+            .playbook(destroys)
+            .run()
+    };
+    run(&[]).expect_code(3);
+    let ran = run(&["-y"]);
+    ran.expect_code(0);
+    assert!(ran.stdout.contains("was agreed to by"), "{ran}");
+}
+
+#[test]
+fn it_is_asked_where_the_playbook_says_so() {
+    let when = "{ when: params.rows > 10 }";
+    let ran = run(when, &[]);
+    ran.expect_code(0);
+    ran_once(&ran);
+    let ran = run(when, &["-p", "rows=11"]);
+    ran.expect_code(3);
+    assert!(
+        is_there(&ran, "before") && !is_there(&ran, "purged"),
+        "{ran}"
+    );
+    run(when, &["-p", "rows=11", "-y"]).expect_code(0);
+    // A preview that cannot tell is no reason not to ask.
+    let ran = run("{ when: steps.purge.preview.rows > 10 }", &[]);
+    ran.expect_code(3);
+    assert!(!is_there(&ran, "purged"), "{ran}");
+}
+
+#[test]
+fn it_is_too_late_at_some_time() {
+    for (ends, code) in [("deny", 3), ("skip", 0)] {
+        let ran = run(
+            &format!("{{ kind: approve, timeout: 50ms, on_timeout: {ends} }}"),
+            &[],
+        );
+        waits(&ran);
+        std::thread::sleep(Duration::from_millis(60));
+        let resumed = go(&ran, &["resume", "last"]);
+        resumed.expect_code(code);
+        assert!(
+            resumed.stdout.contains("nobody agreed to it in time"),
+            "{resumed}"
+        );
+        assert!(!is_there(&ran, "purged"));
+        assert_eq!(is_there(&ran, "after"), code == 0);
+    }
+}
+
+#[test]
+fn a_list_is_agreed_to_as_a_whole() {
+    let playbook = "\
+runbook: v1
+name: list
+steps:
+  - id: each
+    foreach: { in: [a, b, c], as: n }
+    approval: { kind: approve, message: All of them? }
+    exec.script: { env: { N: '${{ n }}' }, script: 'echo $N >> purged' }
+";
+    let ran = Runbook::new().arg("run").playbook(playbook).run();
+    ran.expect_code(3);
+    go(&ran, &["approve", "last", "each"]).expect_code(0);
+    go(&ran, &["resume", "last"]).expect_code(0);
+    let purged = std::fs::read_to_string(ran.folder().join("purged")).unwrap();
+    assert_eq!(purged.split_whitespace().count(), 3);
+}
+
+#[test]
+fn it_is_asked_at_the_terminal() {
+    let script = process::program("script", "bsdutils");
+    for (typed, code, done) in [("y\n", 0, true), ("n\n", 3, false), ("\n", 3, false)] {
+        let runbook = env!("CARGO_BIN_EXE_runbook");
+        let command = format!("{runbook} run playbook.yaml");
+        let started = Runbook::new()
+            .file("playbook.yaml", asks("{ message: Really? }"))
+            .stdin(typed)
+            .instead([
+                script.as_os_str(),
+                "-qec".as_ref(),
+                command.as_ref(),
+                "/dev/null".as_ref(),
+            ])
+            .run();
+        assert!(started.stdout.contains("Really? [y/N]"), "{started}");
+        started.expect_code(code);
+        assert_eq!(is_there(&started, "purged"), done, "{started}");
+    }
+}
+
+#[test]
+fn a_run_that_waits_at_its_terminal_goes_on_by_itself() {
+    let script = process::program("script", "bsdutils");
+    let command = format!("{} run playbook.yaml", env!("CARGO_BIN_EXE_runbook"));
+    // Standard input stays open, and nobody types.
+    let held = format!(
+        "sleep 60 | exec {} -qec '{command}' /dev/null",
+        script.display()
+    );
+    let started = Runbook::new()
+        .file("playbook.yaml", asks("{ kind: approve, from: [daemon] }"))
+        .instead(["sh", "-c", &held])
+        .start();
+    started.wait_for_text("waiting for daemon", LONG);
+    let state = started.state().to_path_buf();
+    let approve = Runbook::new().state(state).env("SUDO_UID", "1");
+    approve
+        .args(["approve", "last", "purge"])
+        .run()
+        .expect_code(0);
+    wait::until("it to go on", LONG, || {
+        started.folder().join("bye").exists().then_some(())
+    });
+    started.signal_group(rustix::process::Signal::TERM);
+    let ran = started.finish();
+    ran_once(&ran);
+}
