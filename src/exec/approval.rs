@@ -19,7 +19,7 @@ use crate::event::{
 use crate::expr::{Evaluated, from_json};
 use crate::host::{Part, identity, inbox};
 use crate::model::{Approval, OnTimeout, Step};
-use crate::step::Preview;
+use crate::step::{Partial, Preview};
 
 /// What statements about approvals begin with.
 pub const APPROVE: &str = "approve.";
@@ -213,7 +213,8 @@ impl Engine<'_> {
                     Ok(Evaluated::Known(name)) => Some(name.to_string()),
                     _ => None,
                 });
-                name.unwrap_or_else(|| format!("run `{path}` ({})", step.ty.name()))
+                let would = || step.ty.describe(&Partial::Known(config.clone())).summary;
+                name.unwrap_or_else(would)
             }),
             from: approval
                 .map(|approval| approval.from.clone())
@@ -238,6 +239,7 @@ impl Engine<'_> {
         users: Vec<String>,
         reason: Option<String>,
     ) -> Result<(), JournalError> {
+        self.recorder.prompt(None);
         let answer = ApprovalAnswer {
             ask: ask.ask.clone(),
             granted,
@@ -292,7 +294,7 @@ impl Engine<'_> {
                 };
             };
             if !std::mem::replace(&mut prompted, true) {
-                self.recorder.prompt(Some(&self.words(ask)));
+                self.recorder.prompt(Some(&self.words(path, ask)));
             }
             let told = self.cancel_of(section).clone();
             tokio::select! {
@@ -304,6 +306,7 @@ impl Engine<'_> {
                 }
                 line = lines.recv() => match line {
                     Some(line) => {
+                        self.recorder.prompt(None);
                         if let Some(gate) = self.typed(path, ask, &line)? {
                             break gate;
                         }
@@ -322,14 +325,13 @@ impl Engine<'_> {
     }
 
     /// What is asked at the terminal.
-    fn words(&self, ask: &ApprovalAsk) -> String {
+    fn words(&self, path: &StepPath, ask: &ApprovalAsk) -> String {
         if self.may_answer_here(ask) {
-            return format!("{} [y/N] ", ask.message);
+            return "yes or no? [y/N] ".to_owned();
         }
         let run = &self.shared.run;
         format!(
-            "{} (waiting for {}: `runbook approve {run} …`; Ctrl-C ends the run)",
-            ask.message,
+            "waiting for {} (`runbook approve {run} {path}`; Ctrl-C ends the run)",
             if ask.from.is_empty() {
                 "somebody else".to_owned()
             } else {

@@ -272,7 +272,9 @@ fn it_is_asked_at_the_terminal() {
                 "/dev/null".as_ref(),
             ])
             .run();
-        assert!(started.stdout.contains("Really? [y/N]"), "{started}");
+        for told in ["asks for a confirmation: Really?", "yes or no? [y/N]"] {
+            assert!(started.stdout.contains(told), "{started}");
+        }
         started.expect_code(code);
         assert_eq!(is_there(&started, "purged"), done, "{started}");
     }

@@ -50,6 +50,7 @@ pub struct Terminal {
     output: Output,
     cancelled_by: Option<String>,
     waits_for: Vec<StepPath>,
+    prompting: Option<String>,
     text: String,
 }
 
@@ -87,6 +88,7 @@ impl Terminal {
             output: Output::default(),
             cancelled_by: None,
             waits_for: Vec::new(),
+            prompting: None,
             text: String::new(),
         }
     }
@@ -281,6 +283,24 @@ impl Terminal {
         );
     }
 
+    /// Takes what is asked off its line.
+    fn hide_prompt(&self) {
+        if self.prompting.is_some() {
+            let _ = write!(stderr().lock(), "\r\x1b[K");
+        }
+    }
+
+    /// Shows what is asked, again after whatever else was told meanwhile.
+    fn show_prompt(&mut self) {
+        if let Some(question) = &self.prompting {
+            self.pen.settle();
+            let mut out = stderr().lock();
+            // Whoever is not there does not answer.
+            let _ = write!(out, "{question}");
+            let _ = out.flush();
+        }
+    }
+
     fn asked(&mut self, happening: &Happening, ask: &ApprovalAsk) {
         let Some(path) = &happening.path else { return };
         if !self.waits_for.contains(path) {
@@ -379,8 +399,10 @@ impl Terminal {
         if !self.problems.is_empty() {
             self.lines += memchr::memchr_iter(b'\n', self.text.as_bytes()).count();
         }
+        self.hide_prompt();
         self.pen.write(&self.text);
         self.text.clear();
+        self.show_prompt();
     }
 }
 
@@ -429,14 +451,9 @@ impl Sink for Terminal {
         if let Some(board) = &self.board {
             board.hide(question.is_some());
         }
-        if let Some(question) = question {
-            self.flush();
-            self.pen.settle();
-            let mut out = std::io::stderr().lock();
-            // Whoever is not there does not answer.
-            let _ = write!(out, "{}", clean::line(question));
-            let _ = out.flush();
-        }
+        self.hide_prompt();
+        self.prompting = question.map(|question| format!("  {}", clean::line(question)));
+        self.show_prompt();
     }
 
     fn transient(&mut self, transient: &Transient) {
