@@ -17,6 +17,7 @@ mod host;
 mod logs;
 mod servers;
 mod services;
+mod unready;
 
 /// The worst level that each step found.
 fn levels(ran: &Ran) -> BTreeMap<String, String> {
