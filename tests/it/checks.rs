@@ -12,6 +12,7 @@ use crate::support::run::{Ran, Runbook};
 use crate::support::systemd::SystemdHost;
 use crate::support::wait;
 
+mod dead;
 mod hidden;
 mod host;
 mod logs;
