@@ -20,6 +20,7 @@ mod checks;
 mod crash;
 mod daily;
 mod dry;
+mod exposed;
 mod fixtures;
 mod input;
 mod registry;
