@@ -28,4 +28,5 @@ mod rooms;
 mod scheduler;
 mod support;
 mod syscalls;
+mod tampered;
 mod verbs;
