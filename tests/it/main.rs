@@ -22,6 +22,7 @@ mod daily;
 mod dry;
 mod exposed;
 mod fixtures;
+mod full;
 mod input;
 mod registry;
 mod rooms;

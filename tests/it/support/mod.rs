@@ -7,6 +7,7 @@
 
 pub mod certificates;
 pub mod daemon;
+pub mod disk;
 pub mod fuse;
 pub mod http;
 pub mod lifetime;
