@@ -168,6 +168,9 @@ fn journals_are_told(copies: &Copies<'_>) {
     copies.journal("record 1 was tampered with: it was edited", |lines| {
         edit(&mut lines[0], "\"open\"", "\"opex\"");
     });
+    copies.journal("record 3 was tampered with: it was edited", |lines| {
+        edit(&mut lines[2], "succeeded", "failed");
+    });
     copies.journal("record 5 was tampered with: it was edited", |lines| {
         edit(&mut lines[4], "before", "behind");
     });
@@ -204,8 +207,9 @@ fn journals_are_told(copies: &Copies<'_>) {
     copies.journal("record 7 was tampered with: it is no record", |lines| {
         lines.push("{\"v\":1}".to_owned());
     });
-    // Of the last two one was changed; nothing is chained to the last that would tell which.
-    copies.journal("record 6 was tampered with: it was edited", |lines| {
+    // Nothing is chained to the last one that would tell which of the last two it was.
+    let either = "or the record after it, the last one, was edited or added";
+    copies.journal(either, |lines| {
         let forged = lines[4].replacen("\"seq\":5", "\"seq\":7", 1);
         lines.push(forged);
     });
