@@ -6,6 +6,7 @@ use rustix::process::Signal;
 
 use super::levels;
 use crate::support::fuse::{Answers, Dead};
+use crate::support::process;
 use crate::support::run::{Ran, Runbook};
 use crate::support::wait;
 
@@ -93,4 +94,39 @@ fn a_log_that_stops_answering_is_unknown_when_its_time_is_up() {
     let dead = Dead::mount(&run, Answers::Nothing);
     // A dead mount beside it is of no concern.
     dead.inside(run).run().expect_code(0);
+}
+
+#[test]
+fn a_process_that_cannot_be_killed_keeps_nobody() {
+    let script = "exec.script: { script: 'touch asks; stat -f dead; true' }";
+    let text = format!("runbook: v1\nname: dead\nsteps:\n  - {{ id: a, {script} }}\n");
+    let run = Runbook::new().arg("run").playbook(&text);
+    let dead = Dead::mount(&run, Answers::Nothing);
+    let run = dead.inside(run).start();
+    wait::until("the script", LONG, || {
+        run.folder().join("asks").exists().then_some(())
+    });
+    let engine = run.pid().as_raw_pid().unsigned_abs();
+    let script = wait::until("the question", LONG, || {
+        let script = *process::children(engine).first()?;
+        let asks = *process::children(script).first()?;
+        let name = std::fs::read_to_string(format!("/proc/{asks}/comm")).ok()?;
+        (name == "stat\n").then_some(script)
+    });
+    run.signal(Signal::INT);
+    wait::until("the script's end", LONG, || {
+        (!process::children(engine).contains(&script)).then_some(())
+    });
+    run.signal(Signal::INT);
+    let began = Instant::now();
+    let ran = run.finish();
+    assert!(began.elapsed() < LONG, "{ran}");
+    ran.expect_code(130);
+    let history = ran.then().args(["history", "--format", "json"]).run();
+    assert_eq!(
+        history.json()["runs"][0]["status"],
+        "cancelled",
+        "{history}"
+    );
+    drop(dead);
 }
