@@ -148,7 +148,8 @@ impl Observe {
     }
 
     /// Whether whoever looks at `path`, and at what is below it, comes back. Only FUSE daemons are
-    /// asked: whoever hangs elsewhere can at least be killed.
+    /// asked: whoever hangs elsewhere can at least be killed. One that goes away later, in the middle
+    /// of a question, may still keep this program from ending once all is told and recorded.
     ///
     /// # Errors
     /// When there was no answer in time; and when the step was told to end.

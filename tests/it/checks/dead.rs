@@ -122,6 +122,7 @@ fn a_process_that_cannot_be_killed_keeps_nobody() {
     let ran = run.finish();
     assert!(began.elapsed() < LONG, "{ran}");
     ran.expect_code(130);
+    assert!(ran.stdout.contains("told again by SIGINT"), "{ran}");
     let history = ran.then().args(["history", "--format", "json"]).run();
     assert_eq!(
         history.json()["runs"][0]["status"],
