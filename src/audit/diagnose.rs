@@ -66,6 +66,7 @@ fn misplaced(
         seq: expected,
         last,
     };
+    let edited = Tampering::Edited { or_next: false };
     // What was chained after `head`, with another number: the number was edited, unless those after
     // it go on counting from there.
     if record.prev == head.hash {
@@ -76,18 +77,20 @@ fn misplaced(
         return if record.seq > expected && goes_on {
             (expected, removed(record.seq - 1))
         } else {
-            (expected, Tampering::Edited)
+            (expected, edited)
         };
     }
     if record.seq == expected {
         let is_the_last = !around.more && sealed.is_some_and(|sealed| sealed == record.head());
-        let vouched_for = next_is_chained || is_the_last || (!around.more && sealed.is_none());
+        let vouched_for = next_is_chained || is_the_last;
+        let open_end = !around.more && sealed.is_none();
         return if next_fits {
             (expected, Tampering::Inserted)
-        } else if vouched_for && head.seq > 0 {
-            (head.seq, Tampering::Edited)
+        } else if (vouched_for || open_end) && head.seq > 0 {
+            let or_next = !vouched_for;
+            (head.seq, Tampering::Edited { or_next })
         } else {
-            (expected, Tampering::Edited)
+            (expected, edited)
         };
     }
     if record.seq < expected {
@@ -99,7 +102,7 @@ fn misplaced(
         (true, false) => (expected, Tampering::OutOfOrder { found }),
         // Both its number and its hash are wrong, and those after it count on from the right one.
         (false, _) if next.is_some_and(|next| Some(next.seq) == expected.checked_add(1)) => {
-            (expected, Tampering::Edited)
+            (expected, edited)
         }
         (false, _) => (expected, removed(found - 1)),
     }

@@ -58,10 +58,13 @@ pub enum Tampering {
         /// Why not.
         cause: String,
     },
-    /// Its bytes are not those that were chained. When it is the one before the last of a run that
-    /// has not ended, it may also be the last one that was edited.
-    #[error("it was edited: its hash is not the one that the chain has")]
-    Edited,
+    /// Its bytes are not those that were chained.
+    #[error("it was edited: its hash is not the one that the chain has{}", maybe_next(*.or_next))]
+    Edited {
+        /// Whether it may as well be the record after it that was edited, or added: the last of a run
+        /// that has not ended, to which nothing is chained.
+        or_next: bool,
+    },
     /// It is not there, and maybe more after it.
     #[error("it is missing{}", and_up_to(*.seq, *.last))]
     Removed {
@@ -124,6 +127,14 @@ pub enum Tampering {
         /// What is wrong with it.
         cause: String,
     },
+}
+
+fn maybe_next(or_next: bool) -> &'static str {
+    if or_next {
+        "; or the record after it, the last one, was edited or added"
+    } else {
+        ""
+    }
 }
 
 fn and_up_to(seq: u64, last: u64) -> String {

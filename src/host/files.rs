@@ -19,7 +19,9 @@ impl Observe {
     /// # Errors
     /// When it is not there, may not be read, or is no regular file.
     pub fn open_file(&self, path: &Path) -> Result<File, HostError> {
-        open_regular(&self.scope().resolve(path))
+        let path = self.scope().resolve(path);
+        self.pulse().asks_about(&path);
+        open_regular(&path)
     }
 
     /// The whole content of a small file.
@@ -36,6 +38,7 @@ impl Observe {
     /// When it is no folder or may not be read.
     pub fn list_folder(&self, path: &Path) -> Result<Vec<std::ffi::OsString>, HostError> {
         let path = self.scope().resolve(path);
+        self.pulse().asks_about(&path);
         let error = |e: &std::io::Error| HostError::io(format!("list {}", path.display()), e);
         let mut names = Vec::new();
         for entry in std::fs::read_dir(&path).map_err(|e| error(&e))? {
@@ -51,6 +54,7 @@ impl Observe {
     /// When it is not there or may not be asked for.
     pub fn metadata(&self, path: &Path) -> Result<std::fs::Metadata, HostError> {
         let path = self.scope().resolve(path);
+        self.pulse().asks_about(&path);
         std::fs::metadata(&path)
             .map_err(|e| HostError::io(format!("look at {}", path.display()), &e))
     }

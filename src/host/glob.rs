@@ -6,6 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use globset::{GlobBuilder, GlobMatcher};
 
+use super::bounded::Pulse;
 use super::{HostError, Observe};
 
 /// How deep `**` goes at most: no real tree is deeper, and a mount of itself into itself is.
@@ -17,6 +18,12 @@ pub fn is_pattern(path: &Path) -> bool {
         .as_bytes()
         .iter()
         .any(|b| b"*?[{".contains(b))
+}
+
+/// The folder that everything is in that matches `pattern`.
+pub fn folder(pattern: &Path) -> PathBuf {
+    let plain = |part: &Component<'_>| !is_pattern(Path::new(part.as_os_str()));
+    pattern.components().take_while(plain).collect()
 }
 
 /// What one part of a pattern, between two `/`, stands for.
@@ -53,6 +60,7 @@ impl Observe {
     pub fn glob(&self, pattern: &Path) -> Result<Found, HostError> {
         let pattern = self.scope().resolve(pattern);
         let mut found = Found::default();
+        self.pulse().asks_about(&pattern);
         if pattern.symlink_metadata().is_ok() {
             found.paths.push(pattern);
             return Ok(found);
@@ -60,7 +68,7 @@ impl Observe {
         let parts = parts(&pattern).map_err(|cause| {
             HostError::permanent(format!("look for {}", pattern.display()), cause)
         })?;
-        found.walk(PathBuf::new(), &parts, 0);
+        found.walk(self.pulse(), PathBuf::new(), &parts, 0);
         found.paths.sort();
         found.paths.dedup();
         Ok(found)
@@ -102,7 +110,7 @@ fn parts(pattern: &Path) -> Result<Vec<Part>, String> {
 
 impl Found {
     /// Adds what matches `parts` in `folder`.
-    fn walk(&mut self, folder: PathBuf, parts: &[Part], depth: usize) {
+    fn walk(&mut self, pulse: &Pulse, folder: PathBuf, parts: &[Part], depth: usize) {
         let Some((part, rest)) = parts.split_first() else {
             self.paths.push(folder);
             return;
@@ -110,25 +118,26 @@ impl Found {
         match part {
             Part::Name(name) => {
                 let path = folder.join(name);
+                pulse.asks_about(&path);
                 match path.symlink_metadata() {
-                    Ok(_) => self.walk(path, rest, depth),
+                    Ok(_) => self.walk(pulse, path, rest, depth),
                     Err(error) => self.note(&path, &error),
                 }
             }
             Part::Matching { matcher, hidden } => {
-                for (name, _) in self.entries(&folder) {
+                for (name, _) in self.entries(pulse, &folder) {
                     let dotted = name.as_bytes().starts_with(b".");
                     if (*hidden || !dotted) && matcher.is_match(Path::new(&name)) {
-                        self.walk(folder.join(name), rest, depth);
+                        self.walk(pulse, folder.join(name), rest, depth);
                     }
                 }
             }
             Part::AnyDepth if rest.is_empty() || depth > DEEPEST => {}
             Part::AnyDepth => {
-                self.walk(folder.clone(), rest, depth);
-                for (name, is_folder) in self.entries(&folder) {
+                self.walk(pulse, folder.clone(), rest, depth);
+                for (name, is_folder) in self.entries(pulse, &folder) {
                     if is_folder && !name.as_bytes().starts_with(b".") {
-                        self.walk(folder.join(name), parts, depth + 1);
+                        self.walk(pulse, folder.join(name), parts, depth + 1);
                     }
                 }
             }
@@ -136,11 +145,13 @@ impl Found {
     }
 
     /// The names in `folder`, and whether each is a folder itself; none if `folder` is no folder.
-    fn entries(&mut self, folder: &Path) -> Vec<(OsString, bool)> {
+    fn entries(&mut self, pulse: &Pulse, folder: &Path) -> Vec<(OsString, bool)> {
         let mut entries = Vec::new();
+        pulse.asks_about(folder);
         match std::fs::read_dir(folder) {
             Ok(reader) => {
                 for entry in reader {
+                    pulse.goes_on();
                     match entry {
                         Ok(entry) => {
                             // One that went away meanwhile is none.

@@ -36,6 +36,7 @@ pub mod tls;
 
 use std::sync::Arc;
 
+use bounded::Pulse;
 pub use error::{HostError, HostErrorKind};
 pub use process::{Processes, Stage};
 pub use run_folder::{RunFolder, TakenOver};
@@ -47,6 +48,7 @@ pub use store::{StateDir, Store};
 pub struct Observe {
     scope: Arc<Scope>,
     claimed: bool,
+    pulse: Pulse,
 }
 
 impl Observe {
@@ -55,6 +57,7 @@ impl Observe {
         Self {
             scope,
             claimed: false,
+            pulse: Pulse::default(),
         }
     }
 
@@ -64,12 +67,18 @@ impl Observe {
         Self {
             scope,
             claimed: true,
+            pulse: Pulse::default(),
         }
     }
 
     /// What this attempt is bound to: its run, path, deadline, clock, connections.
     pub fn scope(&self) -> &Scope {
         &self.scope
+    }
+
+    /// How it goes with the questions to the system that it was used for.
+    pub fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 
     /// The means to start processes, where the author declared that they change nothing.

@@ -12,11 +12,13 @@ use crate::support::run::{Ran, Runbook};
 use crate::support::systemd::SystemdHost;
 use crate::support::wait;
 
+mod dead;
 mod hidden;
 mod host;
 mod logs;
 mod servers;
 mod services;
+mod unready;
 
 /// The worst level that each step found.
 fn levels(ran: &Ran) -> BTreeMap<String, String> {

@@ -75,7 +75,7 @@ fn each_flipped_bit_is_told_with_its_record() {
                     // The chain has nothing after the last record of a run that has not ended.
                     Some(Fault::Tampered {
                         seq: told,
-                        what: Tampering::Edited,
+                        what: Tampering::Edited { .. },
                     }) if journal.sealed.is_none() && index == last && told == seq - 1 => {}
                     None if journal.sealed.is_none() && index == last => {
                         assert_eq!(records, seq);

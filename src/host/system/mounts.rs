@@ -150,6 +150,12 @@ impl MountTable {
         self.0.iter().any(Mount::is_fuse)
     }
 
+    /// What a daemon answers for below `folder`.
+    pub(super) fn fuse_below(&self, folder: &Path) -> impl Iterator<Item = &Mount> {
+        let below = move |mount: &&Mount| mount.is_fuse() && mount.point.starts_with(folder);
+        self.0.iter().filter(below)
+    }
+
     /// The mount that holds `path`, which has no links in it.
     pub fn holding(&self, path: &Path) -> Option<&Mount> {
         self.0

@@ -9,6 +9,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use futures_util::future::join_all;
 use rustix::fs::StatVfs;
 
 use super::mounts::{Mount, MountTable};
@@ -144,6 +145,32 @@ impl Observe {
             sized(&path, mount.clone(), space)
         };
         self.ask(&asked, ask).await
+    }
+
+    /// Whether whoever looks at `path`, and at what is below it, comes back. Only FUSE daemons are
+    /// asked: whoever hangs elsewhere can at least be killed. One that goes away later, in the middle
+    /// of a question, may still keep this program from ending once all is told and recorded.
+    ///
+    /// # Errors
+    /// When there was no answer in time; and when the step was told to end.
+    pub async fn answers(&self, path: &Path) -> Result<(), HostError> {
+        let path = self.scope().resolve(path);
+        // Where nobody may see what is mounted, one can still look.
+        let table = self.mounts().await.unwrap_or_default();
+        if !table.has_fuse() {
+            return Ok(());
+        }
+        let mut asked: Vec<PathBuf> = table
+            .fuse_below(&path)
+            .map(|mount| mount.point.clone())
+            .collect();
+        asked.push(path);
+        let asked = join_all(asked.into_iter().map(|path| self.ask_in_process(path))).await;
+        let silent = asked
+            .into_iter()
+            .filter_map(Result::err)
+            .find(|error| error.kind != HostErrorKind::Permanent);
+        silent.map_or(Ok(()), Err)
     }
 
     /// Asks about `path`, which may hang.

@@ -348,14 +348,24 @@ impl Terminal {
     }
 
     fn cancel(&mut self, by: &str) {
+        let by_signal = by.starts_with("SIG");
+        let again = by_signal && self.cancelled_by.is_some();
         self.cancelled_by = Some(by.to_owned());
         let mut text = Pieces::new();
-        text.push(Ink::Warn, format!("told to end by {}", clean::line(by)));
-        text.push(
-            Ink::Plain,
-            ": running steps are ended politely, then `finally` runs",
-        );
-        if by.starts_with("SIG") {
+        let told = if again { "again" } else { "to end" };
+        text.push(Ink::Warn, format!("told {told} by {}", clean::line(by)));
+        if again {
+            text.push(
+                Ink::Plain,
+                ": running steps are killed, and `finally` does not run",
+            );
+        } else {
+            text.push(
+                Ink::Plain,
+                ": running steps are ended politely, then `finally` runs",
+            );
+        }
+        if by_signal && !again {
             text.push(Ink::Dim, " (a second signal kills at once)");
         }
         let _ = write!(self.text, "{} ", self.look.paint(Ink::Warn, "!"));

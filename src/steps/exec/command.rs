@@ -20,6 +20,10 @@ pub struct Command;
 /// Arguments reach the program as they are: no word splitting, no `$NAME`, no `|`. Use
 /// `exec.script` where a shell is wanted, `exec.pipeline` for programs that feed each other.
 ///
+/// Everybody on the machine can read a process's arguments, so a secret may not flow into them; give
+/// it by `env:`, which only root and the user who runs it can read. What another step puts out is
+/// taken for no secret: pass it by `env:` too if it may hold one.
+///
 /// # Changes
 ///
 /// What the program changes; only you know. Declare `effect: read` where it changes nothing, so

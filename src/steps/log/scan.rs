@@ -1,6 +1,6 @@
 //! `log.scan`: how many lines of a log match a pattern, and the last of them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -15,7 +15,8 @@ use super::survey::Survey;
 use crate::base::Duration;
 use crate::base::field::Pattern;
 use crate::event::{EffectClass, Finding, Level, RepeatClass};
-use crate::host::{Observe, glob};
+use crate::host::bounded::QUIET_FOR;
+use crate::host::{HostError, HostErrorKind, Observe, glob};
 use crate::step::{Description, Look, Outcome, Partial, StepError, StepType};
 
 /// The type.
@@ -26,8 +27,9 @@ pub struct Scan;
 ///
 /// It finds `critical` when more than `max` lines match, `warning` when more than `warn` do, and
 /// `unknown` when it could not look: the log is missing, may not be read or is no file, no file
-/// matches the path, a compressed part is damaged, or no line tells its time where `within` asks
-/// for it. A log that is there and empty is `ok`.
+/// matches the path, a compressed part is damaged, it is on a server that does not answer (within
+/// 5 s where it is mounted by FUSE, 20 s elsewhere), or no line tells its time where `within` asks for
+/// it. A log that is there and empty is `ok`.
 ///
 /// The log may hold anything: lines that are not UTF-8, NUL bytes, Windows line ends, no line break
 /// at its end. The pattern is looked for line by line: `^` and `$` are the ends of a line, and `.`
@@ -258,9 +260,46 @@ impl StepType for Scan {
 
 impl Look for Scan {
     async fn look(config: Config, host: &Observe) -> Result<Outcome<Outputs>, StepError> {
+        // Whoever asks a FUSE daemon that is gone can never be ended: so first in a process.
+        if let Err(error) = host.answers(&glob::folder(&config.path)).await {
+            return nothing_seen(&config.path, error);
+        }
         let handle = host.clone();
-        host.blocking(move || scan(&config, &handle)).await?
+        match host
+            .watched(QUIET_FOR, move || scan(&config, &handle))
+            .await
+        {
+            Ok(scanned) => scanned,
+            Err(error) => nothing_seen(&host.pulse().about(), error),
+        }
     }
+}
+
+/// Where it is does not answer, or did not until the step's time was up.
+fn nothing_seen(path: &Path, error: HostError) -> Result<Outcome<Outputs>, StepError> {
+    let finding = Finding::unknown(path.display().to_string(), error.to_string())
+        .with_help("its server may be gone; whatever else looks there will hang as well");
+    match error.kind {
+        HostErrorKind::Transient => {}
+        HostErrorKind::TimedOut => {
+            return Err(StepError {
+                findings: vec![finding],
+                ..error.into()
+            });
+        }
+        _ => return Err(error.into()),
+    }
+    let outputs = Outputs {
+        count: None,
+        complete: false,
+        scanned_lines: None,
+        scanned_bytes: 0,
+        files: Vec::new(),
+        last: Vec::new(),
+        first_time: None,
+        last_time: None,
+    };
+    Ok(Outcome::unchanged(outputs).with_findings(vec![finding]))
 }
 
 fn scan(config: &Config, host: &Observe) -> Result<Outcome<Outputs>, StepError> {

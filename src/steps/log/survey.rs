@@ -160,7 +160,9 @@ impl<'a> Survey<'a> {
             }
         };
         let (scope, done, reported) = (self.host.scope(), &self.done, &mut self.reported);
+        let pulse = self.host.pulse();
         let go_on = || {
+            pulse.goes_on();
             if done.get() - *reported >= PROGRESS {
                 *reported = done.get();
                 scope.progress(done.get(), total, "bytes");

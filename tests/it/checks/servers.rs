@@ -11,7 +11,7 @@ use crate::support::redis::{self, Redis};
 use crate::support::wait;
 
 /// The head of a playbook with these connections, each from the environment variable of its name.
-fn connections(kind: &str, names: &[&str]) -> String {
+pub(super) fn connections(kind: &str, names: &[&str]) -> String {
     let mut head = "secrets:\n".to_owned();
     for name in names {
         head.push_str(&format!("  {name}: {{ env: URL_{name} }}\n"));

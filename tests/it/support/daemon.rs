@@ -126,7 +126,8 @@ impl Daemon {
         self.signal(Signal::CONT);
     }
 
-    fn signal(&self, signal: Signal) {
+    /// Sends a signal to the process alone.
+    pub fn signal(&self, signal: Signal) {
         send(self.pid, signal);
     }
 

@@ -7,6 +7,8 @@
 
 pub mod certificates;
 pub mod daemon;
+pub mod disk;
+pub mod fuse;
 pub mod http;
 pub mod lifetime;
 pub mod net;

@@ -255,6 +255,77 @@ impl Postgres {
         );
     }
 
+    /// Starts it again on the same port, after `stop`, to recover from an archive that does not answer:
+    /// it is starting until `finish_starting`.
+    #[track_caller]
+    pub fn start_to_recover(&self) {
+        let held = self.held();
+        fs::write(&held, "").expect("a file can be written");
+        let restore = format!(
+            "restore_command = 'while [ -e {} ]; do sleep 0.05; done; false'",
+            held.display()
+        );
+        self.start_as("recovery.signal", &[restore], "starting");
+    }
+
+    /// The archive answers, and has nothing: the server becomes ready.
+    #[track_caller]
+    pub fn finish_starting(&self) {
+        fs::remove_file(self.held()).expect("it is there");
+        let daemon = self.daemon.lock().unwrap();
+        assert!(
+            wait_until_ready(&daemon, self.folder.path()),
+            "the port is taken"
+        );
+    }
+
+    /// Starts it again on the same port, after `stop`, as a standby that takes no connections.
+    #[track_caller]
+    pub fn start_as_closed_standby(&self) {
+        self.start_as(
+            "standby.signal",
+            &["hot_standby = off".to_owned()],
+            "standby",
+        );
+    }
+
+    /// Asks it to end when its sessions have ended (`pg_ctl`'s mode "smart"), and waits until it does
+    /// not take any more.
+    #[track_caller]
+    pub fn begin_to_stop(&self) {
+        self.daemon.lock().unwrap().signal(Signal::TERM);
+        self.wait_for_state("stopping");
+    }
+
+    fn held(&self) -> PathBuf {
+        self.folder.path().join("held")
+    }
+
+    #[track_caller]
+    fn start_as(&self, role: &str, settings: &[String], state: &str) {
+        let data = self.folder.path().join("data");
+        let options = Options {
+            settings: settings.to_vec(),
+            ..Options::default()
+        };
+        configure(&data, &options);
+        fs::write(data.join(role), "").expect("a file can be written");
+        let mut daemon = self.daemon.lock().unwrap();
+        assert!(!daemon.runs(), "PostgreSQL still runs");
+        *daemon = launch(self.folder.path(), self.port);
+        drop(daemon);
+        self.wait_for_state(state);
+    }
+
+    #[track_caller]
+    fn wait_for_state(&self, wanted: &str) {
+        wait::until(wanted, READY, || {
+            let daemon = self.daemon.lock().unwrap();
+            assert!(daemon.runs(), "PostgreSQL ended:\n{}", daemon.log());
+            (state(&daemon, self.folder.path()).as_deref() == Some(wanted)).then_some(())
+        });
+    }
+
     /// Makes it hang (SIGSTOP): connections are taken by the kernel, and nobody answers.
     pub fn pause(&self) {
         self.daemon.lock().unwrap().pause();
@@ -353,17 +424,23 @@ fn launch(folder: &Path, port: u16) -> Daemon {
     Daemon::start("PostgreSQL", &spec)
 }
 
-/// Waits until it takes connections; `false` when its port is taken. The state is the eighth line of
-/// its `postmaster.pid`, where `pg_ctl` looks for it too.
+/// What it says of itself in the eighth line of its `postmaster.pid`, where `pg_ctl` looks for it too.
+fn state(daemon: &Daemon, folder: &Path) -> Option<String> {
+    let state = fs::read_to_string(folder.join("data/postmaster.pid")).ok()?;
+    let mut lines = state.lines();
+    let ours = lines.next() == Some(&daemon.pid().to_string());
+    let said = lines.nth(6)?.trim_end().to_owned();
+    ours.then_some(said)
+}
+
+/// Waits until it takes connections; `false` when its port is taken.
 #[track_caller]
 fn wait_until_ready(daemon: &Daemon, folder: &Path) -> bool {
     let ready = wait::try_until(READY, || {
         if daemon.ended().is_some() {
             return Some(false);
         }
-        let state = fs::read_to_string(folder.join("data/postmaster.pid")).unwrap_or_default();
-        let ours = state.lines().next() == Some(&daemon.pid().to_string());
-        (ours && state.lines().nth(7)?.trim_end() == "ready").then_some(true)
+        (state(daemon, folder)? == "ready").then_some(true)
     });
     let log = daemon.log();
     assert!(

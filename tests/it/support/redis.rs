@@ -140,6 +140,37 @@ impl Redis {
         assert!(wait_until_ready(&daemon, self.port), "the port is taken");
     }
 
+    /// Starts it again, after `stop`, on the same port with a data set that it loads until
+    /// `finish_loading`: it answers, and serves nothing. The data must have been saved (`SAVE`).
+    #[track_caller]
+    pub fn start_loading(&self) {
+        let mut daemon = self.daemon.lock().unwrap();
+        assert!(!daemon.runs(), "Redis still runs");
+        let mut options = self.options.clone();
+        // 20 ms a key, and a look at its connections every KiB: see redis.conf, and the servers' own
+        // tests (`key-load-delay`).
+        let slowly = [
+            ["--key-load-delay", "20000"],
+            ["--loading-process-events-interval-bytes", "1024"],
+        ];
+        options
+            .args
+            .extend(slowly.concat().into_iter().map(str::to_owned));
+        *daemon = launch(self.folder.path(), self.port, &options);
+        // It answers while it loads, and before that not at all.
+        assert!(wait_until_loading(&daemon, self.port), "the port is taken");
+    }
+
+    /// Lets it load the rest of its data set at once.
+    #[track_caller]
+    pub fn finish_loading(&self) {
+        self.cli(&["CONFIG", "SET", "key-load-delay", "0"]);
+        wait::until("the data to be loaded", READY, || {
+            let info = self.cli(&["INFO", "persistence"]);
+            info.contains("\nloading:0").then_some(())
+        });
+    }
+
     /// Makes it hang (SIGSTOP): connections are taken by the kernel, and nobody answers.
     pub fn pause(&self) {
         self.daemon.lock().unwrap().pause();
@@ -186,12 +217,23 @@ fn launch(folder: &Path, port: u16, options: &Options) -> Daemon {
 /// taken.
 #[track_caller]
 fn wait_until_ready(daemon: &Daemon, port: u16) -> bool {
+    wait_until_it_says("+PONG", daemon, port)
+}
+
+/// Waits until it says that it loads (with a password: until it refuses to); likewise.
+#[track_caller]
+fn wait_until_loading(daemon: &Daemon, port: u16) -> bool {
+    wait_until_it_says("-LOADING", daemon, port)
+}
+
+#[track_caller]
+fn wait_until_it_says(expected: &str, daemon: &Daemon, port: u16) -> bool {
     let ready = wait::try_until(READY, || {
         if daemon.ended().is_some() {
             return Some(false);
         }
         let answer = ping(port).ok()?;
-        (answer.starts_with("+PONG") || answer.starts_with("-NOAUTH")).then_some(true)
+        (answer.starts_with(expected) || answer.starts_with("-NOAUTH")).then_some(true)
     });
     let log = daemon.log();
     assert!(
