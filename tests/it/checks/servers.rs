@@ -1,14 +1,11 @@
 //! Servers that hang, are something else than expected, or do not let us ask.
 
-use std::time::Duration;
-
 use super::Checks;
 use crate::support::certificates::{Authority, Subject};
 use crate::support::http::{HttpServer, Reply};
 use crate::support::net::BlackHole;
 use crate::support::postgres::{self, Postgres};
 use crate::support::redis::{self, Redis};
-use crate::support::wait;
 
 /// The head of a playbook with these connections, each from the environment variable of its name.
 pub(super) fn connections(kind: &str, names: &[&str]) -> String {
@@ -66,65 +63,6 @@ fn a_postgres_that_nobody_can_use_is_critical() {
     for password in ["right1", "wrong1"] {
         assert!(!ran.stdout.contains(password), "{ran}");
         assert!(!ran.stderr.contains(password), "{ran}");
-    }
-}
-
-#[test]
-fn a_server_that_lets_nobody_in_is_critical() {
-    let full = Postgres::start(&postgres::Options {
-        max_connections: Some(5),
-        ..postgres::Options::default()
-    });
-    full.create_role("known", "right1");
-    let known = full.url_as("known", "right1", "postgres");
-    // Three of the five are kept for superusers.
-    let held = [full.hold(&known), full.hold(&known)];
-    let stopping = Postgres::start(&postgres::Options::default());
-    let stays = stopping.hold(&stopping.url("postgres"));
-    stopping.begin_to_stop();
-    // It answers after each KiB that it has loaded, which takes 20 ms.
-    let slow = [
-        ["--enable-debug-command", "yes"],
-        ["--key-load-delay", "20000"],
-        ["--loading-process-events-interval-bytes", "1024"],
-        ["--rdbcompression", "no"],
-    ];
-    let loading = Redis::start(&redis::Options {
-        password: None,
-        args: slow.concat().into_iter().map(str::to_owned).collect(),
-    });
-    let (keys, value) = ((0..1500).map(|key| format!("k{key}")), "v".repeat(1024));
-    let keys: Vec<String> = keys.collect();
-    let pairs = keys.iter().flat_map(|key| [key.as_str(), &value]);
-    loading.cli(&["MSET"].into_iter().chain(pairs).collect::<Vec<_>>());
-    let reload = loading.begin(&["DEBUG", "RELOAD"]);
-    wait::until("Redis to load", Duration::from_secs(30), || {
-        loading.cli_says_loading().then_some(())
-    });
-
-    let head = connections("postgres", &["full", "spare", "stopping"]);
-    let mut checks = Checks::new(
-        &(head
-            + "  loading: { redis: { url: '${{ params.redis }}' } }\nparams: { redis: { type: string } }\n"),
-    );
-    let mut expect = |level, config: &str| {
-        checks.expect(level, config.to_owned());
-    };
-    expect("critical", "postgres.ping: { connection: full }");
-    expect("ok", "postgres.ping: { connection: spare }");
-    expect("critical", "postgres.ping: { connection: stopping }");
-    expect("critical", "redis.ping: { connection: loading }");
-    let ran = checks.run(|run| {
-        run.env("URL_full", &known)
-            .env("URL_spare", full.url("postgres"))
-            .env("URL_stopping", stopping.url("postgres"))
-            .env("RUNBOOK_PARAM_REDIS", loading.url())
-    });
-    for said in ["pg_stat_activity", "shutting down", "LOADING"] {
-        assert!(ran.stdout.contains(said), "{said}: {ran}");
-    }
-    for process in held.into_iter().chain([stays, reload]) {
-        process.signal_group(rustix::process::Signal::KILL);
     }
 }
 

@@ -213,30 +213,6 @@ impl Postgres {
         self.daemon.lock().unwrap().stop(Signal::INT);
     }
 
-    /// Holds a connection as this role, in a psql that sleeps; it ends with the value.
-    #[track_caller]
-    pub fn hold(&self, url: &str) -> Running {
-        let psql = process::program("psql", "postgresql-client");
-        let mut command = Command::new(psql);
-        command.args(["-X", "--no-password", "-At", "-d", url, "-f", "-"]);
-        let held = Running::start(command, b"SELECT 'held';\nSELECT pg_sleep(600);\n");
-        held.wait_for_text("held", READY);
-        held
-    }
-
-    /// Tells it to stop once its clients are gone (`pg_ctl`'s mode "smart").
-    pub fn begin_to_stop(&self) {
-        let daemon = self.daemon.lock().unwrap();
-        let pid = rustix::process::Pid::from_raw(daemon.pid().cast_signed()).unwrap();
-        rustix::process::kill_process(pid, Signal::TERM).unwrap();
-        drop(daemon);
-        wait::until("it to stop", READY, || {
-            self.log()
-                .contains("received smart shutdown request")
-                .then_some(())
-        });
-    }
-
     /// Kills it: what a crash leaves.
     #[track_caller]
     pub fn crash(&self) {

@@ -3,7 +3,6 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
-use std::process::Command;
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
@@ -11,7 +10,6 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::daemon::{Daemon, Spec};
-use super::process::Running;
 use super::{lifetime, net, process, wait};
 
 /// How long a server may take to be ready, on a machine that is busy compiling.
@@ -107,22 +105,6 @@ impl Redis {
         let output = process::output(cli, &argv);
         output.expect_code(0);
         output.stdout.trim_end().to_owned()
-    }
-
-    /// Begins a command that takes long; it ends with the value.
-    #[track_caller]
-    pub fn begin(&self, args: &[&str]) -> Running {
-        let mut command = Command::new(process::program("redis-cli", "redis-tools"));
-        command.args(["-p", &self.port.to_string()]).args(args);
-        Running::start(command, b"")
-    }
-
-    /// Whether it says that it loads its data.
-    #[track_caller]
-    pub fn cli_says_loading(&self) -> bool {
-        let cli = process::program("redis-cli", "redis-tools");
-        let output = process::output(cli, &["-p", &self.port.to_string(), "PING"]);
-        output.stdout.contains("LOADING")
     }
 
     /// Stops it in order (SIGTERM).
