@@ -156,7 +156,8 @@ pub(super) struct HowArgs {
     /// Never ask
     #[arg(long)]
     pub no_input: bool,
-    /// How many steps run side by side, where the playbook lets them
+    /// How many steps and items run side by side, where the playbook lets them; by default one a
+    /// processor, and at least 4
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub max_parallel: Option<u16>,
     /// Wait for a lock that another run holds, whatever the playbook says

@@ -14,3 +14,5 @@ pub const UNKNOWN: u8 = 4;
 pub const AUDIT: u8 = 5;
 /// Another process has what this one needs: the run itself, or a lock.
 pub const BUSY: u8 = 75;
+/// The run's deadline passed.
+pub const DEADLINE: u8 = 124;

@@ -365,39 +365,43 @@ async fn fence(
     taken: TakenOver,
     past: &mut Past,
 ) -> Result<RunFolder, Refusal> {
-    let strays = process::strays(&past.state.run, &taken.alive_lock()).map_err(Refusal::host)?;
-    let step_of = |stray: &process::Stray| {
-        let path = stray.step.as_ref()?;
-        past.state.step(path)
-    };
+    let state = &past.state;
+    let (run, lock) = (&state.run, taken.alive_lock());
+    let step_of = |stray: &process::Stray| state.step(stray.step.as_ref()?);
+    let strays = process::strays(run, &lock).map_err(Refusal::host)?;
     if let Some(stray) = strays.iter().find(|stray| step_of(stray).is_none()) {
         return Err(Refusal::new(
             exit::BUSY,
             format!(
-                "process {} ({}) is left of run {}, and does not say of which step; nothing ran",
-                stray.pid, stray.command, past.state.run
+                "process {} ({}) is left of run {run}, and does not say of which step; nothing ran",
+                stray.pid, stray.command
             ),
             Some("end it, or wait for it".to_owned()),
         ));
     }
     // A daemon that a finished step started is what that step was for.
     let is_left = |stray: &process::Stray| !step_of(stray).is_some_and(StepState::stands);
-    let (left, daemons): (Vec<_>, Vec<_>) = strays.into_iter().partition(is_left);
-    for stray in &left {
+    let mut fenced = Vec::new();
+    for stray in strays.iter().filter(|stray| is_left(stray)) {
         let of = match &stray.step {
             Some(path) => format!(" of `{path}`"),
             None => String::new(),
         };
-        past.resume
-            .fenced
-            .push(format!("process {}{of}: {}", stray.pid, stray.command));
+        fenced.push(format!("process {}{of}: {}", stray.pid, stray.command));
     }
-    for line in &past.resume.fenced {
+    for line in &fenced {
         out.note_line(&format!("ending what is left of the run: {line}"));
     }
-    process::end_strays(&left, &setup.clock)
+    let find = || {
+        let mut strays = process::strays(run, &lock)?;
+        strays.retain(|stray| is_left(stray));
+        Ok(strays)
+    };
+    process::end_strays(&setup.clock, find)
         .await
         .map_err(Refusal::host)?;
+    let daemons = process::strays(run, &lock).map_err(Refusal::host)?;
+    past.resume.fenced = fenced;
     if daemons.is_empty() && taken.has_processes().map_err(Refusal::host)? {
         return Err(Refusal::new(
             exit::BUSY,

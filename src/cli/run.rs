@@ -15,7 +15,7 @@ use super::args::{HowArgs, RunArgs};
 use super::output::Output;
 use super::{exit, load};
 use crate::audit::Trail;
-use crate::base::{Clock, Duration, Format, ReportFile, RunId};
+use crate::base::{Clock, Deadline, Duration, Format, ReportFile, RunId};
 use crate::compile::Program;
 use crate::diag::{Code, codes};
 use crate::event::{EffectClass, Happening, JournalError, RunState, Sink};
@@ -132,6 +132,7 @@ pub(super) struct Setup<'a> {
     pub state: StateDir,
     pub digest_key: Vec<u8>,
     pub secrets: Secrets,
+    signals: Signals,
     environment: HashMap<OsString, OsString>,
 }
 
@@ -165,8 +166,30 @@ impl<'a> Setup<'a> {
         let environment = environment(program);
         let state = StateDir::locate().map_err(Refusal::host)?;
         state.create().map_err(Refusal::host)?;
-        let secrets = exec::resolve_secrets(program, &clock, &environment, state.path());
-        let secrets = secrets.await.map_err(|errors| Refusal {
+        let mut signals = Signals::listen().map_err(Refusal::host)?;
+        let timeout = how
+            .timeout
+            .or(program.playbook().timeout.as_ref().map(|t| t.value));
+        let deadline = timeout.map_or(Deadline::NEVER, |timeout| clock.deadline_in(timeout));
+        let early = |code, why: &str| {
+            Refusal::new(
+                code,
+                format!("{why} while secrets were read; nothing ran"),
+                None,
+            )
+        };
+        // Whoever reads a secret ends with this.
+        let secrets = tokio::select! {
+            biased;
+            secrets = exec::resolve_secrets(program, &clock, &environment, state.path()) => secrets,
+            signal = signals.next() => {
+                return Err(early(signal.exit_code(), &format!("told to end by {}", signal.name())));
+            }
+            () = clock.sleep_until(deadline) => {
+                return Err(early(exit::DEADLINE, "the run's deadline passed"));
+            }
+        };
+        let secrets = secrets.map_err(|errors| Refusal {
             code: exit::USAGE,
             messages: { errors.into_iter() }
                 .map(|error| {
@@ -184,6 +207,7 @@ impl<'a> Setup<'a> {
             state,
             digest_key,
             secrets,
+            signals,
             environment,
         })
     }
@@ -266,7 +290,6 @@ impl<'a> Setup<'a> {
         recorded: Recorded,
         past: Option<Past>,
     ) -> Result<u8, Refusal> {
-        let signals = Signals::listen().map_err(Refusal::host)?;
         process::become_subreaper();
         let format = self.how.format;
         let mut fold = Fold(past.as_ref().map(|past| past.state.clone()));
@@ -289,7 +312,7 @@ impl<'a> Setup<'a> {
             folder: Arc::new(recorded.folder),
             journal: &recorded.trail,
             sinks,
-            signals,
+            signals: self.signals,
             environment: self.environment,
             max_parallel: max_parallel.map_or_else(begin::default_parallel, usize::from),
             timeout: self.how.timeout,

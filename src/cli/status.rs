@@ -1,13 +1,14 @@
 //! `runbook status RUN`: one run, as its journal tells it.
 
 use super::args::StatusArgs;
-use super::exit;
 use super::output::Output;
+use super::{exit, resolve};
 use crate::audit::lookup;
 use crate::audit::{FindError, find_run};
 use crate::audit::{JournalReader, load_run};
 use crate::base::{Format, RunId};
 use crate::event::RunState;
+use crate::exec::is_unsettled;
 use crate::host::StateDir;
 use crate::report;
 use crate::report::terminal::{Look, render as render_terminal};
@@ -21,6 +22,16 @@ pub(super) fn run(out: &mut Output, args: StatusArgs) -> u8 {
         Format::Text => {
             let look = Look::detect(&std::io::stdout(), out.color);
             out.data(render_terminal(&state, &look, out.verbosity()));
+            // What people said meanwhile counts once it is gone on with.
+            for (path, said) in resolve::said(&folder, &state.run).unwrap_or_default() {
+                if state.step(&path).is_some_and(is_unsettled) {
+                    let word = if said.done { "done" } else { "not done" };
+                    out.note_line(&format!(
+                        "`{path}` counts as {word} ({}: {}); go on with `runbook resume {}`",
+                        said.user, said.reason, state.run
+                    ));
+                }
+            }
             exit::DONE
         }
         Format::Jsonl => events(out, &folder, &state.run),

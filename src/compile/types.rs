@@ -184,7 +184,7 @@ impl TypeScope for StepScope<'_> {
             }
             if name == "loop" {
                 return Some(Type::object(
-                    Fields::new([("index", Type::Int)]).owned_by("`loop`"),
+                    Fields::new([("index", Type::Int), ("index0", Type::Int)]).owned_by("`loop`"),
                 ));
             }
         }

@@ -324,7 +324,12 @@ impl RootSource for Local<'_> {
                 return item.clone().ok();
             }
             if root == "loop" {
-                return Some(map([("index", Value::from(*index))]));
+                // As in minijinja.
+                let (first, from_zero) = (u64::from(*index) + 1, *index);
+                return Some(map([
+                    ("index", Value::from(first)),
+                    ("index0", Value::from(from_zero)),
+                ]));
             }
         }
         match root {

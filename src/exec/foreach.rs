@@ -112,7 +112,8 @@ impl Engine<'_> {
                 break;
             };
             let end = end?;
-            if end.status.is_bad() && stops {
+            // After a cancellation each says so itself.
+            if end.status.is_bad() && end.status != Status::Cancelled && stops {
                 failed.get_or_insert(index);
             }
             ends[index] = Some(end);

@@ -335,3 +335,40 @@ fn tampering_is_told() {
         lines
     });
 }
+
+#[test]
+fn reading_a_secret_ends_with_the_run() {
+    let playbook = "\
+runbook: v1
+name: slow
+timeout: 300ms
+secrets: { slow: { command: [sleep, '7373'] } }
+steps:
+  - { id: a, exec.script: { env: { S: '${{ secrets.slow }}' }, script: 'touch never' } }
+";
+    let ran = Runbook::new().arg("run").playbook(playbook).run();
+    ran.expect_code(124);
+    assert!(ran.stderr.contains("while secrets were read"), "{ran}");
+    let text = playbook
+        .replace("timeout: 300ms\n", "")
+        .replace("7373", "7374");
+    let started = Runbook::new().arg("run").playbook(&text).start();
+    crate::support::wait::until("the command", LONG, || {
+        let found = process::output("pgrep", &["-f", "sleep 7374"]);
+        (found.code == 0).then_some(())
+    });
+    started.signal(Signal::INT);
+    started.finish().expect_code(130);
+    for left in ["sleep 7373", "sleep 7374"] {
+        process::output("pgrep", &["-f", left]).expect_code(1);
+    }
+}
+
+#[test]
+fn what_failed_says_why_whatever_it_left() {
+    let playbook = "runbook: v1\nname: p\nsteps:\n  - { id: a, exec.script: { script: 'echo half line >> \"$RUNBOOK_OUTPUT\"; echo the real reason >&2; exit 3' } }\n";
+    let ran = Runbook::new().arg("run").playbook(playbook).run();
+    ran.expect_code(1);
+    assert!(ran.stdout.contains("exited with status 3"), "{ran}");
+    assert!(ran.stdout.contains("the real reason"), "{ran}");
+}

@@ -149,3 +149,22 @@ fn a_disk_that_fills_up_while_a_step_runs_lets_it_end_and_stops_the_run() {
     next.expect_code(0);
     verify(&next).expect_code(0);
 }
+
+#[test]
+fn a_step_whose_output_has_no_place_is_ended() {
+    let text = "\
+runbook: v1
+name: chatty
+steps:
+  - { id: a, exec.script: { script: 'touch begun; head -c 400000 /dev/zero; sleep 7272; touch never' } }
+  - { id: b, exec.command: { argv: [touch, never] } }
+";
+    let run = Runbook::new().arg("run").playbook(text);
+    let disk = Disk::mount(&run.folder().join("state"), "size=96k");
+    let ran = run.run();
+    ran.expect_code(5);
+    assert!(ran.stderr.contains("no space left"), "{ran}");
+    assert!(ran.folder().join("begun").exists(), "{ran}");
+    assert!(!ran.folder().join("never").exists(), "{ran}");
+    drop(disk);
+}

@@ -460,3 +460,21 @@ fn taking_back_goes_on_after_a_crash() {
     assert_eq!(oracle(&ran), format!("{before} undo item x undo a 7 bye"));
     verifies(&ran);
 }
+
+#[test]
+fn what_is_left_and_goes_on_starting_processes_is_ended_all_the_same() {
+    let text = playbook(&[
+        step("a", "", "true"),
+        step(
+            "forks",
+            "repeat: idempotent,",
+            "[ -e go ] || { trap \"\" TERM INT HUP; while :; do sleep 0.3737; done; }",
+        ),
+    ]);
+    let started = Runbook::new().arg("run").playbook(&text).start();
+    let ran = kill_after(started, "forks");
+    std::fs::write(ran.folder().join("go"), "").unwrap();
+    go(&ran, &["resume", "last"]).expect_code(0);
+    process::output("pgrep", &["-f", "sleep 0.3737"]).expect_code(1);
+    assert_eq!(oracle(&ran), "a forks forks bye");
+}

@@ -171,7 +171,7 @@ async fn foreach_runs_each_item() {
   - id: each
     foreach: { in: [1, 2, 3], as: n, max_parallel: 2 }
     when: n != 2
-    flow.set: { values: { square: \"${{ n * n }}\", at: \"${{ loop.index }}\" } }
+    flow.set: { values: { square: \"${{ n * n }}\", at: \"${{ loop.index0 }}\", nth: \"${{ loop.index }}\" } }
   - id: none
     foreach: { in: \"${{ [] }}\" }
     flow.set: { values: {} }

@@ -66,6 +66,13 @@ pub(in crate::compile) fn classify(step: &Step, diagnostics: &mut Diagnostics) -
                 .help("leave `repeat` out: `effect: read` implies `idempotent`"),
             );
         }
+        if claim.value == RepeatClass::Once && step.retry.is_some() {
+            diagnostics.push(
+                Diagnostic::error(codes::BAD_VALUE, "what happens once is never tried again")
+                    .at(claim.span)
+                    .help("leave out `retry`, or say `repeat: idempotent` if it may happen twice"),
+            );
+        }
         if claim.value == RepeatClass::Probe && step.verify.is_none() {
             diagnostics.push(
                 Diagnostic::error(codes::MISSING_KEY, "`repeat: probe` needs a `verify:`")

@@ -3,6 +3,7 @@
 //! A process is one of a run if it has the run's id in its environment (`RUNBOOK_RUN_ID`), which its
 //! own children inherit, or holds the run's `alive.lock` open.
 
+use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -125,24 +126,42 @@ impl Stray {
     }
 }
 
-/// Ends `strays`: SIGTERM, and after a time SIGKILL.
+/// Ends what `find` finds, and what that starts meanwhile, until it finds nothing: SIGTERM, and after
+/// a time SIGKILL.
 ///
 /// # Errors
-/// When one of them is still there after that.
-pub async fn end_strays(strays: &[Stray], clock: &Clock) -> Result<(), HostError> {
+/// When it cannot be looked for, or something is still there after that.
+pub async fn end_strays(
+    clock: &Clock,
+    mut find: impl FnMut() -> Result<Vec<Stray>, HostError>,
+) -> Result<(), HostError> {
     let rounds = [
         (Signal::TERM, GRACE),
         (Signal::KILL, Duration::from_secs(5)),
     ];
+    let mut told: HashSet<i32> = HashSet::new();
     for (signal, patience) in rounds {
-        let left: Vec<_> = strays.iter().filter(|stray| !stray.is_over()).collect();
-        left.iter().for_each(|stray| stray.signal(signal));
+        told.clear();
         let deadline = clock.deadline_in(patience);
-        while left.iter().any(|stray| !stray.is_over()) && !deadline.passed(clock) {
+        loop {
+            let left = find()?;
+            let left: Vec<&Stray> = left.iter().filter(|stray| !stray.is_over()).collect();
+            if left.is_empty() {
+                return Ok(());
+            }
+            // Each is told once; what was started meanwhile is told too.
+            for stray in &left {
+                if told.insert(stray.pid) {
+                    stray.signal(signal);
+                }
+            }
+            if deadline.passed(clock) {
+                break;
+            }
             clock.sleep(POLL).await;
         }
     }
-    match strays.iter().find(|stray| !stray.is_over()) {
+    match find()?.iter().find(|stray| !stray.is_over()) {
         None => Ok(()),
         Some(stray) => Err(HostError::permanent(
             format!("end process {} ({})", stray.pid, stray.command),

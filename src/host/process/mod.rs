@@ -4,7 +4,7 @@
 //! - What they write is read while they run, redacted, logged and kept up to a limit.
 //! - An end is asked for with SIGTERM, and after [`GRACE`] enforced with SIGKILL, for the whole
 //!   group. What a process leaves behind in its group is ended with it; a daemon that is meant to
-//!   stay starts a session of its own (`setsid`, or better `systemd-run`).
+//!   stay starts a session of its own (`setsid -f`, or better `systemd-run`).
 //!
 //! `duct` starts one expression a stage; `process_group` keeps the fast `posix_spawn` path of the
 //! standard library, which `pre_exec` would lose.
@@ -203,7 +203,12 @@ impl<'a> Processes<'a> {
         if let Some(reason) = told {
             return Err(ended_early(stages.first(), reason));
         }
-        let values = output_file.read()?;
+        // What failed says why itself; what it left half-written says nothing.
+        let values = match output_file.read() {
+            Ok(values) => values,
+            Err(_) if stages.iter().any(|stage| !stage.succeeded()) => serde_json::Map::new(),
+            Err(error) => return Err(error),
+        };
         Ok(Ended {
             stages,
             stdout,
@@ -284,7 +289,8 @@ impl<'a> Processes<'a> {
     ) -> Result<(bool, Option<EndReason>), HostError> {
         let clock = self.scope.clock();
         let cancel = &self.scope.cancel;
-        let mut reading = pin!(async { tokio::join!(stdout.drain(), stderr.drain()) });
+        // The first that fails ends both: what is not read any more would block who writes it.
+        let mut reading = pin!(async { tokio::try_join!(stdout.drain(), stderr.drain()) });
         let mut feeding = pin!(capture::feed(feed));
         let (mut read, mut fed) = (None, false);
         let mut told = None;
@@ -294,7 +300,14 @@ impl<'a> Processes<'a> {
             loop {
                 tokio::select! {
                     biased;
-                    done = &mut reading, if read.is_none() => read = Some(done),
+                    done = &mut reading, if read.is_none() => {
+                        // What cannot be recorded must not go on.
+                        if done.is_err() {
+                            group::signal_group(group.pgid(), rustix::process::Signal::TERM);
+                            kill_at = clock.deadline_in(GRACE);
+                        }
+                        read = Some(done);
+                    }
                     () = &mut feeding, if !fed => fed = true,
                     exited = &mut exits => { exited?; break }
                     reason = cancel.told(), if told.is_none() => {
@@ -337,9 +350,8 @@ impl<'a> Processes<'a> {
         if read.is_none() {
             read = clock.within(clock.deadline_in(DRAIN), &mut reading).await;
         }
-        if let Some((out, err)) = read {
-            out?;
-            err?;
+        if let Some(read) = read {
+            read?;
         }
         Ok((leftovers, told))
     }

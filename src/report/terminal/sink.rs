@@ -49,6 +49,7 @@ pub struct Terminal {
     in_finally: bool,
     output: Output,
     cancelled_by: Option<String>,
+    signalled: bool,
     waits_for: Vec<StepPath>,
     prompting: Option<String>,
     text: String,
@@ -87,6 +88,7 @@ impl Terminal {
             in_finally: false,
             output: Output::default(),
             cancelled_by: None,
+            signalled: false,
             waits_for: Vec::new(),
             prompting: None,
             text: String::new(),
@@ -348,8 +350,10 @@ impl Terminal {
     }
 
     fn cancel(&mut self, by: &str) {
-        let by_signal = by.starts_with("SIG");
-        let again = by_signal && self.cancelled_by.is_some();
+        // A deadline is nobody's second signal.
+        let by_signal = by.starts_with("SIG") || by.starts_with("runbook cancel");
+        let again = by_signal && self.signalled;
+        self.signalled |= by_signal;
         self.cancelled_by = Some(by.to_owned());
         let mut text = Pieces::new();
         let told = if again { "again" } else { "to end" };

@@ -92,7 +92,7 @@ pub fn outcome(
                 "processes",
                 "it left processes running in its group; they were ended",
             )
-            .with_help("start a daemon in a session of its own: `systemd-run` or `setsid`"),
+            .with_help("start a daemon in a session of its own: `systemd-run`, or `setsid -f`"),
         );
     }
     Ok(outcome)
