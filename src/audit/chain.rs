@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use super::diagnose::diagnose;
 use super::fault::{Fault, Tampering};
 use super::lines::{Line, Lines};
-use super::record::{Digest, Head, MAX_RECORD, NoRecord, Record, TORN_KIND};
+use super::record::{Digest, Head, MAX_RECORD, NoRecord, Record, TORN_KIND, VERSION};
 use crate::host::HostError;
 
 /// How many lines torn bytes may span: each crash in the middle of setting some aside adds one.
@@ -25,6 +25,9 @@ pub struct Torn {
     pub bytes: u64,
     /// Their hash.
     pub sha256: Digest,
+    /// Whether whole lines are among them that no crash leaves: somebody wrote them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub whole: bool,
 }
 
 /// Torn bytes that were set aside.
@@ -176,7 +179,15 @@ impl<R: BufRead> Records<R> {
             if let Some(record) = record {
                 let said = record.data::<Torn>().ok();
                 let sha256 = Digest::finish(region);
-                if said != Some(Torn { bytes, sha256 }) {
+                // What was a whole line when it was set aside was not torn.
+                let whole = false;
+                if said
+                    != Some(Torn {
+                        bytes,
+                        sha256,
+                        whole,
+                    })
+                {
                     return Err(Fault::tampered(record.seq, Tampering::NotAside));
                 }
                 for _ in 0..=distance {
@@ -228,6 +239,22 @@ impl<R: BufRead> Records<R> {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether a crash can have left `line` after `head`: the beginning of the record that was to come, or
+/// zeros where the file system had not written it yet.
+pub(super) fn may_be_torn(head: Head, line: &[u8]) -> bool {
+    let next = format!(
+        "{{\"v\":{VERSION},\"seq\":{},\"prev\":\"{}\",\"t\":\"",
+        head.seq + 1,
+        head.hash
+    );
+    let written = line
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .map_or(0, |last| last + 1);
+    let length = written.min(next.len());
+    line[..length] == next.as_bytes()[..length]
 }
 
 fn read_error(error: &std::io::Error) -> Fault {

@@ -110,7 +110,10 @@ pub enum Tampering {
         found: String,
     },
     /// It says that torn bytes stand before it, and they do not.
-    #[error("it sets torn bytes aside, and others stand before it")]
+    #[error(
+        "it sets torn bytes aside, and what stands before it is not them, or is nothing that a crash \
+         leaves"
+    )]
     NotAside,
     /// It and the ledger's line of the run's start or end do not say the same; the ledger's last
     /// line is chained to by nothing yet.

@@ -13,7 +13,7 @@ use std::io;
 
 use sha2::{Digest as _, Sha256};
 
-use super::chain::{MAX_TORN_LINES, Torn};
+use super::chain::{MAX_TORN_LINES, Torn, may_be_torn};
 use super::lines::LinesBack;
 use super::record::{Digest, Entry, Head, Record, TORN_KIND, encode};
 
@@ -65,10 +65,15 @@ impl Tail {
                 mending: b"\n".to_vec(),
             });
         }
+        // All but what follows the last newline are whole lines.
+        let whole = after.iter().skip(1).any(|line| !may_be_torn(head, line));
         if last_is_empty {
             after.remove(0);
         }
-        let data = torn(&after);
+        let data = Torn {
+            whole,
+            ..torn(&after)
+        };
         let mut mending = if last_is_empty {
             Vec::new()
         } else {
@@ -93,7 +98,9 @@ fn whole_but_for_its_newline(head: &Head, after: &[Vec<u8>]) -> Option<Head> {
     let fits = if before.is_empty() {
         record.kind != TORN_KIND
     } else {
-        record.kind == TORN_KIND && record.data::<Torn>().is_ok_and(|said| said == torn(before))
+        let before = torn(before);
+        let same = |said: Torn| (said.bytes, said.sha256) == (before.bytes, before.sha256);
+        record.kind == TORN_KIND && record.data::<Torn>().is_ok_and(same)
     };
     (fits && record.follows(head)).then(|| record.head())
 }
@@ -113,6 +120,7 @@ fn torn(lines: &[Vec<u8>]) -> Torn {
     Torn {
         bytes,
         sha256: Digest::finish(hasher),
+        whole: false,
     }
 }
 

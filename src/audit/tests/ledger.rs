@@ -303,3 +303,17 @@ fn what_is_under_way_is_good() {
         .unwrap();
     assert_eq!(verdict(&all(&recorded), 5), "ok, 6 records");
 }
+
+#[test]
+fn a_line_that_somebody_wrote_does_not_become_torn_with_the_next_run() {
+    for line in ["x", "{}", "{\"v\":1,\"seq\":2,\"prev\":\"0"] {
+        let mut recorded = Recorded::ended(1);
+        let ledger = fs::read_to_string(recorded.state.ledger()).unwrap();
+        let (start, _) = ledger.trim_end().split_once('\n').unwrap();
+        fs::write(recorded.state.ledger(), format!("{start}\n{line}\n")).unwrap();
+        assert!(!all(&recorded).is_good(), "{line}");
+        recorded.run(2, 1, true);
+        recorded.run(3, 1, true);
+        assert!(!all(&recorded).is_good(), "{line}");
+    }
+}

@@ -269,6 +269,7 @@ fn torn_bytes_are_only_set_aside_by_a_record_that_names_them() {
     let torn = Torn {
         bytes: 7,
         sha256: Digest::of(b"{\"v\":1,"),
+        whole: false,
     };
     assert_eq!(with(b"{\"v\":1,\n", torn).0, head.seq + 1);
     let not_aside = format!("NotAside {}", last + 1);
