@@ -32,6 +32,7 @@ Exit status:
   3         nothing more ran: an approval is missing
   4         the outcome of a step is unknown
   5         the audit could not be written, or does not verify
+  10        plan --detailed-exitcode: there is something to change
   75        another process has it
   124       the run's deadline passed
   130, 143  cancelled";
@@ -71,6 +72,8 @@ pub(super) enum Verb {
     Cancel(CancelArgs),
     /// Say whether a step whose outcome is unknown has happened
     Resolve(ResolveArgs),
+    /// Look what a run would do: read steps run, the others are previewed
+    Plan(PlanArgs),
     /// Check playbooks without running anything
     Validate(ValidateArgs),
     /// List the playbooks of a folder
@@ -134,17 +137,53 @@ pub(super) struct ParamArgs {
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
     /// The playbook
-    pub playbook: PathBuf,
+    #[arg(required_unless_present = "plan")]
+    pub playbook: Option<PathBuf>,
     #[command(flatten)]
     pub params: ParamArgs,
     /// Say what would be done, and touch nothing
-    #[arg(long)]
+    #[arg(long, conflicts_with = "plan")]
     pub dry_run: bool,
+    /// Do what a saved plan says, and nothing else; refuse if the world has moved
+    #[arg(long, value_name = "FILE")]
+    pub plan: Option<PathBuf>,
     /// Run this step alone, with the steps that it needs or reads
     #[arg(long = "step", value_name = "STEP")]
     pub steps: Vec<String>,
     #[command(flatten)]
     pub how: HowArgs,
+}
+
+impl HowArgs {
+    /// As it is where nobody says anything.
+    pub fn plain() -> Self {
+        Self {
+            yes: false,
+            no_input: true,
+            max_parallel: None,
+            wait: false,
+            timeout: None,
+            format: Format::Text,
+            reports: Vec::new(),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PlanArgs {
+    /// The playbook
+    pub playbook: PathBuf,
+    #[command(flatten)]
+    pub params: ParamArgs,
+    /// Save the plan, for `run --plan`
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// End with 10 where there is something to change
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+    /// How it is told
+    #[arg(long, value_parser = for_lists, default_value = "text", value_name = "FORMAT")]
+    pub format: Format,
 }
 
 /// How a run is run and told.

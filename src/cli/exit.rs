@@ -16,3 +16,5 @@ pub const AUDIT: u8 = 5;
 pub const BUSY: u8 = 75;
 /// The run's deadline passed.
 pub const DEADLINE: u8 = 124;
+/// `plan --detailed-exitcode`: there is something to change.
+pub const CHANGES: u8 = 10;

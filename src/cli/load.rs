@@ -10,6 +10,7 @@ use super::output::Output;
 use crate::compile::params::{self, Given};
 use crate::compile::{self, Loaded, Program};
 use crate::diag::{Severity, Sources};
+use crate::event::MASK;
 use crate::host::files;
 use crate::step::Registry;
 
@@ -75,6 +76,49 @@ pub(super) fn params(
             None
         }
     }
+}
+
+/// The parameters that a run began with, or that a plan was made for. One that held a secret stands in no record, and is given again.
+pub(super) fn params_again(
+    out: &Output,
+    program: &Program,
+    before: &Map<String, Value>,
+    given: &ParamArgs,
+) -> Option<Map<String, Value>> {
+    let hidden = |value: &Value| value.to_string().contains(MASK);
+    if given.params.is_empty() && given.params_file.is_none() {
+        if let Some((name, _)) = before.iter().find(|(_, value)| hidden(value)) {
+            let help = format!("give it again: `-p {name}=…`");
+            out.error(
+                &format!("parameter `{name}` held a secret, and is in no record"),
+                Some(&help),
+            );
+            return None;
+        }
+        return Some(before.clone());
+    }
+    let now = params(out, program, given)?;
+    let mut values = before.clone();
+    for (name, before) in &mut values {
+        let Some(value) = now.get(name) else { continue };
+        if hidden(before) {
+            *before = value.clone();
+        } else if given
+            .params
+            .iter()
+            .any(|p| p.split('=').next() == Some(name))
+            && value != before
+        {
+            let message =
+                format!("parameter `{name}` was {before}, and is {value} now; nothing ran");
+            out.error(
+                &message,
+                Some("its parameters stay as they are: begin anew"),
+            );
+            return None;
+        }
+    }
+    Some(values)
 }
 
 /// The largest file of parameters, in bytes.

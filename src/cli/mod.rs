@@ -15,6 +15,7 @@ mod list;
 mod load;
 mod logs;
 mod output;
+mod plan;
 mod resolve;
 mod resume;
 mod run;
@@ -46,6 +47,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
         Verb::Approve(args) => approve::run(&mut out, args),
         Verb::Cancel(args) => cancel::run(&mut out, args),
         Verb::Resolve(args) => resolve::run(&mut out, args),
+        Verb::Plan(args) => plan::run(&mut out, args),
         Verb::Validate(args) => validate::run(&mut out, args),
         Verb::List(args) => list::run(&mut out, args),
         Verb::Show(args) => show::run(&mut out, args),

@@ -12,9 +12,7 @@ use crate::audit::{Trail, load_taken_over};
 use crate::base::{RunId, suggest};
 use crate::compile::Program;
 use crate::diag::{codes, did_you_mean};
-use crate::event::{
-    Edited, MASK, PlaybookInfo, ResumeKind, RunResume, RunState, RunStatus, StepState,
-};
+use crate::event::{Edited, PlaybookInfo, ResumeKind, RunResume, RunState, RunStatus, StepState};
 use crate::exec::{self, Edits, Past};
 use crate::host::{RunFolder, StateDir, TakenOver, identity, process};
 
@@ -70,7 +68,7 @@ fn go_on(out: &mut Output, args: &ResumeArgs, from: Option<&str>) -> u8 {
         Ok(again) => again.unwrap_or_default(),
         Err(refusal) => return refusal.tell(out),
     };
-    let Some(params) = params(out, &program, &past, args) else {
+    let Some(params) = load::params_again(out, &program, &past.params, &args.params) else {
         return exit::USAGE;
     };
     let resolved = match resolve::said(&state, &id) {
@@ -120,6 +118,7 @@ fn go_on(out: &mut Output, args: &ResumeArgs, from: Option<&str>) -> u8 {
                 trail,
                 locks,
                 whole,
+                plan: None,
             };
             setup.go(out, params, None, recorded, Some(past)).await
         };
@@ -177,50 +176,6 @@ fn again_from(program: &Program, from: &str) -> Result<Vec<crate::base::StepId>,
         ));
     };
     Ok(exec::again_from(program, at))
-}
-
-/// The parameters that it began with. One that held a secret stands in no record, and is given again.
-fn params(
-    out: &Output,
-    program: &Program,
-    past: &RunState,
-    args: &ResumeArgs,
-) -> Option<Map<String, Value>> {
-    let hidden = |value: &Value| value.to_string().contains(MASK);
-    let given = &args.params;
-    if given.params.is_empty() && given.params_file.is_none() {
-        if let Some((name, _)) = past.params.iter().find(|(_, value)| hidden(value)) {
-            let help = format!("give it again: `-p {name}=…`");
-            out.error(
-                &format!("parameter `{name}` held a secret, and is in no record"),
-                Some(&help),
-            );
-            return None;
-        }
-        return Some(past.params.clone());
-    }
-    let now = load::params(out, program, given)?;
-    let mut params = past.params.clone();
-    for (name, before) in &mut params {
-        let Some(value) = now.get(name) else { continue };
-        if hidden(before) {
-            *before = value.clone();
-        } else if given
-            .params
-            .iter()
-            .any(|p| p.split('=').next() == Some(name))
-            && value != before
-        {
-            let message =
-                format!("parameter `{name}` was {before}, and is {value} now; nothing ran");
-            out.error(
-                &message,
-                Some("a run keeps its parameters: begin another one"),
-            );
-            return None;
-        }
-    }
-    Some(params)
 }
 
 /// What was edited since: told, and refused where it concerns finished steps and nobody said what to

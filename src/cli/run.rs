@@ -13,27 +13,42 @@ use serde_json::{Map, Value};
 
 use super::args::{HowArgs, RunArgs};
 use super::output::Output;
-use super::{exit, load};
+use super::{exit, load, plan};
 use crate::audit::Trail;
-use crate::base::{Clock, Deadline, Duration, Format, ReportFile, RunId};
+use crate::base::{Clock, Deadline, Duration, Format, ReportFile, RunId, StepId};
 use crate::compile::Program;
 use crate::diag::{Code, codes};
-use crate::event::{EffectClass, Happening, JournalError, RunState, Sink};
+use crate::event::{EffectClass, Happening, JournalError, NoJournal, RunState, Sink};
 use crate::exec::{self, Past, Request, Secrets};
 use crate::host::lock::{Holder, Lock, Locks, Taken};
 use crate::host::signals::Signals;
 use crate::host::{HostError, RunFolder, StateDir, console, identity, process};
 use crate::model::{OnConflict, SecretSource};
+use crate::plan::{Plan, Pledge};
 use crate::report::jsonl::Jsonl;
 use crate::report::render;
 use crate::report::terminal::{Look, Terminal};
 
 pub(super) fn run(out: &mut Output, args: RunArgs) -> u8 {
+    let saved = match args.plan.as_deref().map(plan::read).transpose() {
+        Ok(saved) => saved,
+        Err(message) => {
+            out.error(&message, Some("`runbook plan PLAYBOOK -o FILE` saves one"));
+            return exit::USAGE;
+        }
+    };
+    let path = args.playbook.clone();
+    let path = path.or(saved.as_ref().map(|saved| saved.path.clone()));
     let registry = crate::steps::registry();
-    let Some(program) = load::program(out, &args.playbook, &registry) else {
+    let Some(program) = load::program(out, &path.unwrap_or_default(), &registry) else {
         return exit::USAGE;
     };
-    let Some(params) = load::params(out, &program, &args.params) else {
+    let pledge = saved.map(|saved| saved.pledge);
+    let params = match &pledge {
+        Some(pledge) => load::params_again(out, &program, &pledge.params, &args.params),
+        None => load::params(out, &program, &args.params),
+    };
+    let Some(params) = params else {
         return exit::USAGE;
     };
     let reports = match reports::parse(&args.how.reports) {
@@ -54,7 +69,14 @@ pub(super) fn run(out: &mut Output, args: RunArgs) -> u8 {
     if args.dry_run {
         return dry::run(out, &program, params, args.how.format, &reports);
     }
-    if let Some(code) = begin::refuse(out, &program, &args.how, |_| true) {
+    // Who saved a plan and gives it to be done has seen what it destroys.
+    let asks = |id: &StepId| {
+        pledge.is_none()
+            || program
+                .find(id.as_str())
+                .is_some_and(|at| program.step(at).approval.is_some())
+    };
+    if let Some(code) = begin::refuse(out, &program, &args.how, asks) {
         return code;
     }
     on_runtime(out, async |out| {
@@ -62,7 +84,12 @@ pub(super) fn run(out: &mut Output, args: RunArgs) -> u8 {
             Ok(engine) => engine,
             Err(refusal) => return refusal.tell(out),
         };
-        match engine.begin(out, params, only).await {
+        if let Some(pledge) = &pledge
+            && let Err(refusal) = engine.compare(&params, pledge).await
+        {
+            return refusal.tell(out);
+        }
+        match engine.begin(out, params, only, pledge).await {
             Ok(code) => code,
             Err(refusal) => refusal.tell(out),
         }
@@ -143,6 +170,7 @@ pub(super) struct Recorded {
     pub trail: Trail,
     pub locks: Locks,
     pub whole: Option<Whole>,
+    pub plan: Option<Pledge>,
 }
 
 /// What a run has locked as a whole.
@@ -219,16 +247,7 @@ impl<'a> Setup<'a> {
         run: &RunId,
         params: &Map<String, Value>,
     ) -> Result<(Locks, Option<Whole>), Refusal> {
-        let me = Holder {
-            key: String::new(),
-            run: run.clone(),
-            playbook: self.program.playbook().name.value.clone(),
-            user: identity::user_name(),
-            pid: std::process::id(),
-            since: self.clock.wall(),
-            state: self.state.path().to_owned(),
-        };
-        let mut locks = Locks::new(&self.state, me).map_err(Refusal::host)?;
+        let mut locks = self.locks(run)?;
         let wanted = exec::whole_key(self.program, params)
             .map_err(|error| Refusal::new(exit::USAGE, format!("{error}; nothing ran"), None))?;
         let Some((key, on_conflict)) = wanted else {
@@ -258,12 +277,84 @@ impl<'a> Setup<'a> {
         }
     }
 
+    /// Looks what a run would do.
+    pub(super) async fn plan(&self, params: &Map<String, Value>) -> Result<Plan, Refusal> {
+        let run = begin::new_run_id(&self.clock);
+        let scratch = RunFolder::scratch(&self.state, &run).map_err(Refusal::host)?;
+        let locks = self.locks(&run)?;
+        process::become_subreaper();
+        let request = Request {
+            program: self.program,
+            run,
+            params: params.clone(),
+            secrets: self.secrets.clone(),
+            digest_key: self.digest_key.clone(),
+            clock: self.clock.clone(),
+            folder: Arc::new(RunFolder::detached(scratch.path().to_owned())),
+            journal: &NoJournal,
+            sinks: Vec::new(),
+            signals: Signals::listen().map_err(Refusal::host)?,
+            environment: self.environment.clone(),
+            max_parallel: begin::default_parallel(),
+            timeout: None,
+            follow_output: false,
+            plan: None,
+            yes: false,
+            console: None,
+            locks,
+            lock: None,
+            past: None,
+            only: None,
+        };
+        let wrong =
+            |error: String| Refusal::new(exit::USAGE, format!("{error}; nothing ran"), None);
+        let mut plan = exec::plan(request)
+            .await
+            .map_err(|e| wrong(e.to_string()))?;
+        plan.lock = exec::whole_key(self.program, params)
+            .map_err(wrong)?
+            .map(|(key, _)| key);
+        Ok(plan)
+    }
+
+    /// Refuses where a run would now do something else than a saved plan says.
+    async fn compare(&self, params: &Map<String, Value>, saved: &Pledge) -> Result<(), Refusal> {
+        let differences = saved.differences(&self.plan(params).await?.pledge());
+        if differences.is_empty() {
+            return Ok(());
+        }
+        let (first, more) = (&differences[0], &differences[1..]);
+        let mut message = format!("the world is not the one that was planned for: {first}");
+        for line in more {
+            message.push_str(&format!("; {line}"));
+        }
+        Err(Refusal::new(
+            exit::REFUSED,
+            format!("{message}; nothing ran"),
+            Some("look again: `runbook plan`".to_owned()),
+        ))
+    }
+
+    fn locks(&self, run: &RunId) -> Result<Locks, Refusal> {
+        let me = Holder {
+            key: String::new(),
+            run: run.clone(),
+            playbook: self.program.playbook().name.value.clone(),
+            user: identity::user_name(),
+            pid: std::process::id(),
+            since: self.clock.wall(),
+            state: self.state.path().to_owned(),
+        };
+        Locks::new(&self.state, me).map_err(Refusal::host)
+    }
+
     /// A new run.
     async fn begin(
         self,
         out: &mut Output,
         params: Map<String, Value>,
         only: Option<Vec<bool>>,
+        plan: Option<Pledge>,
     ) -> Result<u8, Refusal> {
         let run = begin::new_run_id(&self.clock);
         let (locks, whole) = self.lock(out, &run, &params).await?;
@@ -277,6 +368,7 @@ impl<'a> Setup<'a> {
             trail,
             locks,
             whole,
+            plan,
         };
         self.go(out, params, only, recorded, None).await
     }
@@ -321,6 +413,7 @@ impl<'a> Setup<'a> {
             console: (asks(self.program) && begin::is_attended(self.how)).then(console::lines),
             locks: recorded.locks,
             lock: recorded.whole.as_ref().map(|whole| whole.key.clone()),
+            plan: recorded.plan,
             past,
             only,
         };

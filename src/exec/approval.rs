@@ -57,6 +57,21 @@ pub(super) enum Gate {
     Wait,
 }
 
+/// A preview as expressions read it: `steps.<id>.preview.rows`.
+pub(super) fn preview_value(preview: Preview) -> Value {
+    let Preview::Change(change) = preview else {
+        return serde_json::to_value(preview).unwrap_or_default();
+    };
+    let mut value = Value::Object(change.counts);
+    value["kind"] = "change".into();
+    value["summary"] = change.summary.into();
+    value["items"] = change.items.into();
+    if let Some(diff) = change.diff {
+        value["diff"] = diff.into();
+    }
+    value
+}
+
 impl End {
     /// It waits, with its run.
     pub(super) fn waiting() -> Self {
@@ -97,7 +112,8 @@ impl Engine<'_> {
         let (step, node) = (self.program.step(at), &self.program.nodes()[at]);
         let kind = match (&step.approval, node.effect) {
             (Some(approval), _) => approval.kind,
-            (None, EffectClass::Destroy) => ApprovalKind::Confirm,
+            // Who saved a plan and gives it to be done has seen it.
+            (None, EffectClass::Destroy) if self.plan.is_none() => ApprovalKind::Confirm,
             (None, _) => return Ok(Gate::Open),
         };
         let preview = match step.foreach {
@@ -143,21 +159,9 @@ impl Engine<'_> {
             part: Part::Preview,
         };
         let preview = self.preview_of(work, path, config, PREVIEW_TIME).await;
-        let unknown = |because: String| json!({ "kind": "unknown", "because": because });
-        match preview {
-            Ok(Preview::Change(change)) => {
-                let mut value = Value::Object(change.counts.clone());
-                value["kind"] = "change".into();
-                value["summary"] = change.summary.into();
-                value["items"] = change.items.into();
-                if let Some(diff) = change.diff {
-                    value["diff"] = diff.into();
-                }
-                value
-            }
-            Ok(preview) => serde_json::to_value(preview).unwrap_or_else(|e| unknown(e.to_string())),
-            Err(error) => unknown(error.to_string()),
-        }
+        preview_value(preview.unwrap_or_else(|error| Preview::Unknown {
+            because: error.to_string(),
+        }))
     }
 
     /// The question, recorded; the one that was asked before, where it is still the same.

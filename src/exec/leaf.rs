@@ -115,6 +115,11 @@ impl Engine<'_> {
                 return self.failed_before(step, path, message);
             }
         };
+        if let Some(reason) = self.breaks_plan(at, path, &config).await {
+            self.verdict.borrow_mut().denied();
+            let cause = Some(format!("`{}` is not as it was planned", path.step));
+            return self.skip(path, SkipKind::Denied, reason, cause);
+        }
         if step.foreach.is_none() {
             match self.gate(at, path, &config, &local).await? {
                 Gate::Open => {}
@@ -561,7 +566,7 @@ pub(super) fn condition(expr: &crate::expr::Expr, scope: &dyn RootSource) -> Res
 }
 
 /// What fails a step of its findings: the worst, and how many more there are.
-fn failing(findings: &[Finding], fail_on: FailOn) -> Option<String> {
+pub(super) fn failing(findings: &[Finding], fail_on: FailOn) -> Option<String> {
     let bad: Vec<&Finding> = findings.iter().filter(|f| fail_on.fails(f.level)).collect();
     let worst = bad.iter().rev().max_by_key(|finding| finding.level)?;
     let more = match bad.len() - 1 {

@@ -11,6 +11,7 @@ mod foreach;
 mod leaf;
 mod locks;
 mod past;
+mod plan;
 mod probe;
 mod recorder;
 mod retry;
@@ -31,12 +32,13 @@ use crate::event::{Journal, RunStatus, Sink};
 use crate::host::RunFolder;
 use crate::host::lock::Locks;
 use crate::host::signals::Signals;
+use crate::plan::Pledge;
 
 pub use approval::{APPROVE, Consent, Console, may_approve};
 pub use asked::{CANCEL, Cancellation};
 pub use locks::whole_key;
 pub use past::{Edits, Past, again_from, compare_edit, is_unsettled};
-pub use scheduler::{playbook_info, run};
+pub use scheduler::{plan, playbook_info, run};
 pub use secrets::{SecretError, Secrets, resolve as resolve_secrets};
 pub use verdict::Verdict;
 
@@ -70,6 +72,8 @@ pub struct Request<'a> {
     pub timeout: Option<Duration>,
     /// Whether anybody wants to see what processes write while they write it.
     pub follow_output: bool,
+    /// The plan that it must keep to, where it was given one.
+    pub plan: Option<Pledge>,
     /// Whether whoever runs it confirms whatever asks for a confirmation.
     pub yes: bool,
     /// What is typed at its terminal, where somebody is there to be asked.

@@ -16,8 +16,8 @@ use super::past::Replay;
 use super::recorder::Recorder;
 use super::undo::Done;
 use super::verdict::Verdict;
-use super::{Console, Ended, Request};
-use crate::base::{Cancel, Clock, Deadline, Duration, EndReason, StepPath};
+use super::{Console, Ended, Past, Request};
+use crate::base::{Cancel, Clock, Deadline, Duration, EndReason, RunId, StepPath};
 use crate::compile::{Program, World};
 use crate::event::{
     Event, JournalError, PlaybookInfo, Redactor, RunCancel, RunEnd, RunStart, Section, SkipKind,
@@ -29,6 +29,7 @@ use crate::host::lock::Locks;
 use crate::host::signals::{EndSignal, Signals};
 use crate::host::{Shared, identity};
 use crate::model::Tree;
+use crate::plan::{Plan, Pledge};
 use crate::step::Partial;
 
 /// How long all `finally` steps together may take: they clean up, and must not hang a run that
@@ -58,6 +59,8 @@ pub(super) struct Engine<'a> {
     pub replay: Option<Replay>,
     pub locks: Locks,
     pub yes: bool,
+    /// What it must keep to.
+    pub plan: Option<Pledge>,
     pub console: tokio::sync::Mutex<Option<Console>>,
     /// Whether it waits for an approval that nobody is there to give.
     pub paused: Cell<bool>,
@@ -65,45 +68,37 @@ pub(super) struct Engine<'a> {
     pub requester: String,
 }
 
-/// Runs a program to its end.
-///
-/// # Errors
-/// When a variable or a connection has no value: then nothing has run.
-pub async fn run(request: Request<'_>) -> Result<Ended, EvalError> {
-    let started = request.clock.now();
-    let past = request.past;
-    let started_at = match &past {
-        Some(past) => past.state.started_at,
-        None => request.clock.wall(),
-    };
-    let started_at = started_at.to_string();
+/// What a request holds beside what its engine is made of.
+struct Rest {
+    run: RunId,
+    params: Map<String, Value>,
+    signals: Signals,
+    passing: mpsc::Receiver<Transient>,
+    max_parallel: usize,
+    timeout: Option<Duration>,
+    lock: Option<String>,
+    past: Option<Past>,
+}
+
+/// The engine of a request; `run` is what expressions read under this name.
+fn engine<'a>(
+    request: Request<'a>,
+    run: Map<String, Value>,
+) -> Result<(Engine<'a>, Rest), EvalError> {
     let program = request.program;
+    let past = request.past;
     let secrets: Map<String, Value> = request
         .secrets
         .iter()
         .map(|(name, value)| (name.to_owned(), json!(value)))
         .collect();
-    let run_value = |status: &str| {
-        let value = json!({
-            "id": request.run.as_str(),
-            "playbook": program.playbook().name.value,
-            "status": status,
-            "started_at": started_at,
-        });
-        value.as_object().cloned().unwrap_or_default()
-    };
-    let world = World::new(
-        program,
-        request.params.clone(),
-        Some(secrets),
-        run_value("running"),
-    )?;
+    let world = World::new(program, request.params.clone(), Some(secrets), run)?;
     let connections = connections(program, &world)?;
     let redactor = Arc::new(Redactor::new(
         request.secrets.iter().map(|(_, value)| value),
         &request.digest_key,
     ));
-    let (transients, mut passing) = mpsc::channel(QUEUE);
+    let (transients, passing) = mpsc::channel(QUEUE);
     let shared = Arc::new(Shared {
         run: request.run.clone(),
         clock: request.clock.clone(),
@@ -137,6 +132,7 @@ pub async fn run(request: Request<'_>) -> Result<Ended, EvalError> {
         only: request.only,
         locks: request.locks,
         yes: request.yes,
+        plan: request.plan,
         console: tokio::sync::Mutex::new(request.console),
         paused: Cell::new(false),
         requester: past
@@ -144,22 +140,94 @@ pub async fn run(request: Request<'_>) -> Result<Ended, EvalError> {
             .map_or_else(identity::user_name, |past| past.state.user.clone()),
         replay: past.as_ref().map(super::Past::replay),
     };
-    let start = RunStart {
-        run: request.run.clone(),
-        playbook: playbook_info(program),
+    let rest = Rest {
+        run: request.run,
         params: request.params,
+        signals: request.signals,
+        passing,
+        max_parallel: request.max_parallel,
+        timeout: request.timeout,
+        lock: request.lock,
+        past,
+    };
+    Ok((engine, rest))
+}
+
+/// Looks what a run of a program would do. Nothing is recorded.
+///
+/// # Errors
+/// When a variable or a connection has no value.
+pub async fn plan(request: Request<'_>) -> Result<Plan, EvalError> {
+    let playbook = request.program.playbook().name.value.clone();
+    let run = json!({ "playbook": playbook });
+    let run = run.as_object().cloned().unwrap_or_default();
+    let (engine, rest) = engine(request, run)?;
+    let (mut signals, mut passing) = (rest.signals, rest.passing);
+    let planning = engine.plan_all();
+    let mut planning = pin!(planning);
+    loop {
+        tokio::select! {
+            biased;
+            steps = &mut planning => {
+                return Ok(engine.plan_of(rest.params, steps));
+            }
+            Some(_) = passing.recv() => {}
+            _ = signals.next() => {
+                engine.main.end(EndReason::Cancelled);
+                engine.paused.set(true);
+            }
+        }
+    }
+}
+
+/// Runs a program to its end.
+///
+/// # Errors
+/// When a variable or a connection has no value: then nothing has run.
+pub async fn run(request: Request<'_>) -> Result<Ended, EvalError> {
+    let started = request.clock.now();
+    let started_at = match &request.past {
+        Some(past) => past.state.started_at,
+        None => request.clock.wall(),
+    };
+    let (id, playbook) = (
+        request.run.clone(),
+        request.program.playbook().name.value.clone(),
+    );
+    let run_value = |status: &str| {
+        let value = json!({
+            "id": id.as_str(),
+            "playbook": playbook,
+            "status": status,
+            "started_at": started_at.to_string(),
+        });
+        value.as_object().cloned().unwrap_or_default()
+    };
+    let (engine, rest) = engine(request, run_value("running"))?;
+    let Rest {
+        run,
+        params,
+        mut signals,
+        mut passing,
+        max_parallel,
+        timeout,
+        lock,
+        past,
+    } = rest;
+    let program = engine.program;
+    let start = RunStart {
+        run,
+        playbook: playbook_info(program),
+        params,
         steps: program.planned(),
         host: identity::host_name(),
         user: identity::user_name(),
         pid: std::process::id(),
         engine: env!("CARGO_PKG_VERSION").to_owned(),
-        lock: request.lock,
+        lock,
     };
-    let timeout = request
-        .timeout
-        .or(program.playbook().timeout.as_ref().map(|t| t.value));
+    let timeout = timeout.or(program.playbook().timeout.as_ref().map(|t| t.value));
     let deadline = timeout.map_or(Deadline::NEVER, |timeout| engine.clock.deadline_in(timeout));
-    let mut signals = request.signals;
     if past.is_some() {
         engine.forget_cancel();
     }
@@ -179,7 +247,7 @@ pub async fn run(request: Request<'_>) -> Result<Ended, EvalError> {
                 deadline,
                 &mut signals,
                 &mut passing,
-                request.max_parallel,
+                max_parallel,
             )
             .await?;
         // What waits is gone on with as it is.
@@ -200,7 +268,7 @@ pub async fn run(request: Request<'_>) -> Result<Ended, EvalError> {
                     budget,
                     &mut signals,
                     &mut passing,
-                    request.max_parallel,
+                    max_parallel,
                 )
                 .await?;
         }

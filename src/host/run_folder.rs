@@ -39,6 +39,24 @@ pub struct RunFolder {
     _alive: Option<File>,
 }
 
+/// A folder that goes with the value.
+#[derive(Debug)]
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What stays is in the state folder, and of no run.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 /// A run's folder whose engine is gone, taken over by this process; processes of it may be left.
 #[derive(Debug)]
 pub struct TakenOver {
@@ -94,6 +112,18 @@ impl RunFolder {
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
         Ok(None)
+    }
+
+    /// A folder for what processes write while a plan looks: of no run, and gone with the value.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn scratch(state: &StateDir, id: &RunId) -> Result<Scratch, HostError> {
+        let path = state.path().join("plans").join(id.as_str());
+        for name in ["logs", "outputs"] {
+            make_folder(&path.join(name))?;
+        }
+        Ok(Scratch(path))
     }
 
     /// A folder without locks, for work that is of no run (reading a secret while nothing runs).

@@ -3,18 +3,21 @@
 //! Nothing here is given a host: a dry-run has no means to look, let alone to touch. What only a run
 //! can know is a typed unknown that flows through expressions.
 
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::base::count::plural;
 use crate::base::{StepId, StepPath};
 use crate::compile::{Local, Program, World};
-use crate::event::{ClaimedBy, EffectClass, RepeatClass, Section};
+use crate::event::{
+    ApprovalKind, ClaimedBy, EffectClass, Finding, PlaybookInfo, RepeatClass, Section, Status,
+};
 use crate::expr::{EvalError, Evaluated, from_json, to_json};
 use crate::model::Step;
-use crate::step::{Description, Partial};
+use crate::step::{Description, Partial, Preview};
 
 /// Whether a step would run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -67,6 +70,177 @@ pub struct Described {
     pub description: Description,
 }
 
+/// What a read step found when the plan looked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Looked {
+    /// How it ended.
+    pub status: Status,
+    /// What it found.
+    pub findings: Vec<Finding>,
+    /// Its outputs, redacted.
+    pub outputs: Value,
+    /// What went wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// What one step, or one item of it, would do, found out by looking.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Planned {
+    /// What can be said without looking.
+    #[serde(flatten)]
+    pub described: Described,
+    /// What it found, where it only looks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub looked: Option<Looked>,
+    /// What it would change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preview: Option<Preview>,
+    /// What it would lock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lock: Option<String>,
+    /// Who would be asked first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval: Option<ApprovalKind>,
+    /// A keyed digest of its type, its configuration and its preview, where all of it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+}
+
+impl Planned {
+    /// Whether it would, or may, change something.
+    pub fn changes(&self) -> bool {
+        let described = &self.described;
+        described.effect != EffectClass::Read
+            && matches!(described.decision, Decision::Run | Decision::MayRun { .. })
+            && self.preview != Some(Preview::NoChange)
+    }
+}
+
+/// What a run would do, found out by looking.
+#[derive(Clone, Debug, Serialize)]
+pub struct Plan {
+    /// The version of this form.
+    pub schema_version: u32,
+    /// The playbook.
+    pub playbook: PlaybookInfo,
+    /// The parameters' values, redacted.
+    pub params: Map<String, Value>,
+    /// The machine.
+    pub host: String,
+    /// Who looked.
+    pub user: String,
+    /// When; wall time.
+    pub at: jiff::Timestamp,
+    /// What a run would lock as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lock: Option<String>,
+    /// Its steps.
+    pub steps: Vec<Planned>,
+}
+
+impl Plan {
+    /// Whether a step would fail, or what it looked at is bad.
+    pub fn fails(&self) -> bool {
+        self.steps.iter().any(|step| {
+            let bad = step
+                .looked
+                .as_ref()
+                .is_some_and(|looked| looked.status.is_bad());
+            bad || matches!(step.described.decision, Decision::Fail { .. })
+        })
+    }
+
+    /// Whether a run would, or may, change something.
+    pub fn changes(&self) -> bool {
+        self.steps.iter().any(Planned::changes)
+    }
+
+    /// What of it can be compared with another one.
+    pub fn pledge(&self) -> Pledge {
+        // A `foreach` step whose items are known does nothing beside them.
+        let listed: HashSet<&StepId> = { self.steps.iter() }
+            .filter(|step| step.described.path.item.is_some())
+            .map(|step| &step.described.path.step)
+            .collect();
+        let whole = |path: &StepPath| path.item.is_none() && listed.contains(&path.step);
+        let steps =
+            { self.steps.iter() }.filter(|step| step.changes() && !whole(&step.described.path));
+        Pledge {
+            playbook: self.playbook.sha256.clone(),
+            project: self.playbook.project_sha256.clone(),
+            params: self.params.clone(),
+            host: self.host.clone(),
+            steps: steps
+                .map(|step| (step.described.path.to_string(), step.digest.clone()))
+                .collect(),
+        }
+    }
+}
+
+/// What a saved plan promises: what would be changed, and nothing else. It is compared, and never run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pledge {
+    /// SHA-256 of the playbook.
+    pub playbook: String,
+    /// SHA-256 of the project file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    /// The parameters' values, redacted.
+    pub params: Map<String, Value>,
+    /// The machine.
+    pub host: String,
+    /// By path, the digest of each step or item that would, or may, change something; nothing where
+    /// not all of it was known.
+    pub steps: BTreeMap<String, Option<String>>,
+}
+
+impl Pledge {
+    /// What differs in `now` from what was promised, a line each.
+    pub fn differences(&self, now: &Self) -> Vec<String> {
+        let mut found = Vec::new();
+        if self.playbook != now.playbook {
+            found.push("the playbook was edited".to_owned());
+        }
+        if self.project != now.project {
+            found.push("the project file was edited".to_owned());
+        }
+        if self.host != now.host {
+            found.push(format!(
+                "it was made on {}, and this is {}",
+                self.host, now.host
+            ));
+        }
+        for (name, value) in &self.params {
+            if now.params.get(name) != Some(value) {
+                let now = now.params.get(name).unwrap_or(&Value::Null);
+                found.push(format!("parameter `{name}` was {value}, and is {now}"));
+            }
+        }
+        for (path, digest) in &now.steps {
+            match self.steps.get(path) {
+                None => found.push(format!(
+                    "`{path}` would change something, and was not planned"
+                )),
+                Some(before) if before != digest => {
+                    found.push(format!("`{path}` would do something else than was planned"));
+                }
+                Some(_) => {}
+            }
+        }
+        for path in self
+            .steps
+            .keys()
+            .filter(|path| !now.steps.contains_key(*path))
+        {
+            found.push(format!(
+                "`{path}` was planned, and has nothing to do any more"
+            ));
+        }
+        found
+    }
+}
+
 /// What a run would do.
 #[derive(Clone, Debug, Serialize)]
 pub struct DryRun {
@@ -102,25 +276,32 @@ pub fn dry_run(program: &Program, params: Map<String, Value>) -> Result<DryRun, 
     );
     let world = World::new(program, params.clone(), None, run)?;
     let mut steps = Vec::new();
-    let main_then_finally = [Section::Main, Section::Finally];
-    for section in main_then_finally {
-        let places = program
-            .topological()
-            .iter()
-            .filter(|at| program.nodes()[**at].section == section);
-        let mut places: Vec<usize> = places.copied().collect();
-        if is_in_order(program, &places) {
-            places.sort_unstable();
-        }
-        for at in places {
-            describe_step(program, &world, at, &mut steps);
-        }
+    for at in places(program) {
+        describe_step(program, &world, at, &mut steps);
     }
     Ok(DryRun {
         playbook: program.playbook().name.value.clone(),
         params,
         steps,
     })
+}
+
+/// The places of a program's steps, each after those that it waits for, `finally` last; as they stand
+/// where that is such an order.
+pub fn places(program: &Program) -> Vec<usize> {
+    let section = |section| {
+        let places = program.topological().iter().copied();
+        let mut places: Vec<usize> = places
+            .filter(|at| program.nodes()[*at].section == section)
+            .collect();
+        if is_in_order(program, &places) {
+            places.sort_unstable();
+        }
+        places
+    };
+    let mut all = section(Section::Main);
+    all.extend(section(Section::Finally));
+    all
 }
 
 /// Whether the order of the lines is an order in which steps can run; then it is shown.
@@ -189,7 +370,8 @@ fn describe_step(program: &Program, world: &World, at: usize, steps: &mut Vec<De
     }
 }
 
-fn describe_one(program: &Program, at: usize, path: StepPath, local: &Local<'_>) -> Described {
+/// What one step, or one item of it, would do, said without looking.
+pub fn describe_one(program: &Program, at: usize, path: StepPath, local: &Local<'_>) -> Described {
     let step = program.step(at);
     let name = step.name.as_ref().and_then(|name| match name.eval(local) {
         Ok(Evaluated::Known(value)) => Some(value.to_string()),

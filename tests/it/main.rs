@@ -26,6 +26,7 @@ mod fixtures;
 mod full;
 mod input;
 mod locks;
+mod plan;
 mod registry;
 mod resume;
 mod rooms;

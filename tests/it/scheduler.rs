@@ -72,6 +72,7 @@ async fn play(text: &str) -> (Ended, RunState, Vec<Happening>) {
         follow_output: false,
         yes: false,
         console: None,
+        plan: None,
         locks: Locks::new(&state, holder(&id, &state)).unwrap(),
         lock: None,
         past: None,

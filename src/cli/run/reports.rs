@@ -27,7 +27,7 @@ pub(in crate::cli) fn parse(given: &[String]) -> Result<Vec<ReportFile>, String>
 }
 
 /// Writes a report, and says where it is or why not.
-pub(super) fn write(out: &Output, path: &Path, content: &[u8]) -> bool {
+pub(in crate::cli) fn write(out: &Output, path: &Path, content: &[u8]) -> bool {
     match Store::new().write(path, content, IfExists::Replace) {
         Ok(()) => {
             out.note_line(&format!("report: {}", path.display()));

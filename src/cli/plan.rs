@@ -1,0 +1,207 @@
+//! `runbook plan PLAYBOOK`: looks what a run would do.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::json;
+
+use super::args::{HowArgs, PlanArgs};
+use super::output::Output;
+use super::run::{Setup, on_runtime, reports};
+use super::{exit, load};
+use crate::base::Format;
+use crate::base::count::plural;
+use crate::event::{ApprovalKind, EffectClass, Section};
+use crate::host::files;
+use crate::plan::{Decision, Plan, Planned, Pledge};
+use crate::report::clean;
+use crate::step::Preview;
+
+pub(super) fn run(out: &mut Output, args: PlanArgs) -> u8 {
+    let registry = crate::steps::registry();
+    let Some(program) = load::program(out, &args.playbook, &registry) else {
+        return exit::USAGE;
+    };
+    let Some(params) = load::params(out, &program, &args.params) else {
+        return exit::USAGE;
+    };
+    let how = HowArgs::plain();
+    on_runtime(out, async |out| {
+        let looked = async { Setup::new(&program, &how, &[]).await?.plan(&params).await };
+        let plan = match looked.await {
+            Ok(plan) => plan,
+            Err(refusal) => return refusal.tell(out),
+        };
+        match args.format {
+            Format::Json => out.json(&saved(&plan)),
+            _ => out.data(text(&plan)),
+        }
+        if let Some(path) = &args.output {
+            let file = format!("{:#}\n", saved(&plan));
+            if !reports::write(out, path, file.as_bytes()) {
+                return exit::FAILED;
+            }
+        }
+        if plan.fails() {
+            exit::FAILED
+        } else if args.detailed_exitcode && plan.changes() {
+            exit::CHANGES
+        } else {
+            exit::DONE
+        }
+    })
+}
+
+fn saved(plan: &Plan) -> serde_json::Value {
+    let mut value = json!(plan);
+    value["pledge"] = json!(plan.pledge());
+    value
+}
+
+/// A saved plan: what it promises. It is compared, and never run.
+pub(super) struct Saved {
+    /// The playbook's file.
+    pub path: PathBuf,
+    /// What it promises.
+    pub pledge: Pledge,
+}
+
+/// The largest saved plan that is read, in bytes.
+const LARGEST: u64 = 256 << 20;
+
+/// Reads a saved plan.
+pub(super) fn read(path: &Path) -> Result<Saved, String> {
+    #[derive(Deserialize)]
+    struct File {
+        schema_version: u32,
+        playbook: Playbook,
+        pledge: Pledge,
+    }
+    #[derive(Deserialize)]
+    struct Playbook {
+        path: PathBuf,
+    }
+    let bytes = files::read_limited(path, LARGEST).map_err(|error| error.to_string())?;
+    let wrong = |why: String| format!("{} is no saved plan: {why}", path.display());
+    let file: File = serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
+    if file.schema_version != 1 {
+        return Err(wrong(format!("it has version {}", file.schema_version)));
+    }
+    Ok(Saved {
+        path: file.playbook.path,
+        pledge: file.pledge,
+    })
+}
+
+/// What is said of one step: a word, and more.
+fn words(step: &Planned) -> (&'static str, String) {
+    let described = &step.described;
+    let summary = described.description.summary.clone();
+    match (&described.decision, &step.preview) {
+        (Decision::Skip { reason }, _) => ("skipped", reason.clone()),
+        (Decision::Fail { error }, _) => ("would FAIL", error.clone()),
+        (Decision::MayRun { because }, _) => ("may run", format!("{summary}: {because}")),
+        (Decision::Run, Some(Preview::NoChange)) => ("no change", summary),
+        (Decision::Run, Some(Preview::Change(change))) => ("change", change.summary.clone()),
+        (Decision::Run, Some(Preview::Unknown { because })) => {
+            ("unknown", format!("{summary}: {because}"))
+        }
+        (Decision::Run, Some(Preview::Opaque)) => (
+            "opaque",
+            format!("{summary}: only its author knows what it does"),
+        ),
+        (Decision::Run, None) => match &step.looked {
+            Some(looked) if looked.status.is_bad() => {
+                let error = looked.error.clone().unwrap_or_default();
+                ("looked", format!("{}: {error}", looked.status))
+            }
+            Some(looked) => {
+                let found = looked.findings.iter().max_by_key(|finding| finding.level);
+                let found = found.map(|found| format!("{}: {}", found.subject, found.message));
+                ("looked", found.unwrap_or(summary))
+            }
+            None if described.section == Section::Finally => ("at the end", summary),
+            None => ("would run", summary),
+        },
+    }
+}
+
+fn text(plan: &Plan) -> String {
+    let mut text = format!(
+        "Plan of {} on {}: looked, and touched nothing\n\n",
+        plan.playbook.name, plan.host
+    );
+    if let Some(lock) = &plan.lock {
+        let _ = writeln!(text, "  locks `{}`\n", clean::line(lock));
+    }
+    let width = plan
+        .steps
+        .iter()
+        .map(|step| step.described.path.to_string().len())
+        .max();
+    let width = width.unwrap_or(0).min(40);
+    let mut finally = false;
+    for step in &plan.steps {
+        let described = &step.described;
+        if described.section == Section::Finally && !std::mem::replace(&mut finally, true) {
+            text.push_str("\nfinally:\n");
+        }
+        let (word, more) = words(step);
+        let sign = match (described.effect, step.changes()) {
+            (EffectClass::Destroy, true) => "!",
+            (_, true) => "~",
+            _ => " ",
+        };
+        let path = described.path.to_string();
+        let _ = writeln!(
+            text,
+            "{sign} {path:width$}  {word:10}  {}",
+            clean::line(&more)
+        );
+        let indent = " ".repeat(width + 4);
+        if let Some(Preview::Change(change)) = &step.preview {
+            for item in &change.items {
+                let _ = writeln!(text, "{indent}| {}", clean::line(item));
+            }
+            for line in change.diff.iter().flat_map(|diff| diff.lines()) {
+                let _ = writeln!(text, "{indent}| {}", clean::line(line));
+            }
+        }
+        match step.approval.filter(|_| step.changes()) {
+            Some(ApprovalKind::Confirm) => {
+                let _ = writeln!(text, "{indent}asks for a confirmation");
+            }
+            Some(ApprovalKind::Approve) => {
+                let _ = writeln!(text, "{indent}asks for an approval");
+            }
+            None => {}
+        }
+        if let Some(lock) = &step.lock {
+            let _ = writeln!(text, "{indent}locks `{}`", clean::line(lock));
+        }
+    }
+    // A `foreach` step whose items are known stands for them.
+    let counted = |step: &&Planned| {
+        let id = &step.described.path.step;
+        let is_item = |other: &Planned| {
+            other.described.path.step == *id && other.described.path.item.is_some()
+        };
+        step.described.path.item.is_some() || !plan.steps.iter().any(is_item)
+    };
+    let counted: Vec<&Planned> = plan.steps.iter().filter(counted).collect();
+    let count =
+        |wanted: &dyn Fn(&Planned) -> bool| counted.iter().filter(|step| wanted(step)).count();
+    let _ = writeln!(
+        text,
+        "\n{} looked at, {} to change, {} to destroy, {} not known yet",
+        plural(count(&|step| step.looked.is_some()), "step"),
+        count(&|step| step.changes() && step.described.effect == EffectClass::Change),
+        count(&|step| step.changes() && step.described.effect == EffectClass::Destroy),
+        count(
+            &|step| matches!(step.described.decision, Decision::MayRun { .. })
+                || matches!(step.preview, Some(Preview::Unknown { .. }))
+        ),
+    );
+    text
+}

@@ -1,0 +1,472 @@
+//! Planning: what only looks is run, the rest is previewed, and what cannot be known yet stays a
+//! typed unknown. Nothing is handed the means to touch.
+
+use serde_json::{Map, Value, json};
+
+use super::attempt::Work;
+use super::leaf::{condition, failing};
+use super::scheduler::{Engine, playbook_info};
+use crate::base::{Deadline, Duration, StepPath};
+use crate::compile::{Local, StepValue};
+use crate::event::{ApprovalKind, EffectClass, Section, Status};
+use crate::expr::{Evaluated, from_json};
+use crate::host::{Part, identity};
+use crate::model::{FailOn, OnError, Step};
+use crate::plan::{self, Decision, Described, Looked, Plan, Planned};
+use crate::step::{Description, Partial, Preview, StepErrorKind};
+
+/// How long one look or preview may take where nobody says it.
+const LOOK_TIME: Duration = Duration::from_secs(10 * 60);
+
+/// The most items of a `foreach` step that are looked at one by one.
+const MOST_ITEMS: usize = 10_000;
+
+impl Engine<'_> {
+    /// What each step, and each item, would do.
+    pub(super) async fn plan_all(&self) -> Vec<Planned> {
+        let mut planned = Vec::new();
+        let count = self.program.nodes().len();
+        // Why what waits for a step would not run.
+        let mut causes: Vec<Option<String>> = vec![None; count];
+        for at in plan::places(self.program) {
+            if self.paused.get() {
+                break;
+            }
+            let node = &self.program.nodes()[at];
+            let blocked = match node.section {
+                Section::Main => node.needs.iter().find_map(|need| causes[*need].clone()),
+                Section::Finally => None,
+            };
+            let cause = match blocked {
+                Some(cause) => {
+                    let reason = Decision::Skip {
+                        reason: cause.clone(),
+                    };
+                    planned.push(self.bare(at, reason));
+                    self.world.set_unknown(at, cause.clone());
+                    Some(cause)
+                }
+                None => self.plan_step(at, &mut planned).await,
+            };
+            causes[at] = cause;
+        }
+        planned
+    }
+
+    /// A plan of `steps`.
+    pub(super) fn plan_of(&self, params: Map<String, Value>, steps: Vec<Planned>) -> Plan {
+        let mut value = Value::Object(params);
+        self.shared.redactor.value(&mut value);
+        let params = match value {
+            Value::Object(params) => params,
+            _ => Map::new(),
+        };
+        Plan {
+            schema_version: 1,
+            playbook: playbook_info(self.program),
+            params,
+            host: identity::host_name(),
+            user: identity::user_name(),
+            at: self.clock.wall(),
+            lock: None,
+            steps,
+        }
+    }
+
+    /// Plans one step with its items; gives back why what waits for it would not run.
+    async fn plan_step(&self, at: usize, planned: &mut Vec<Planned>) -> Option<String> {
+        let step = self.program.step(at);
+        let id = &step.id.value;
+        let later = format!("known once step `{id}` has run");
+        let Some(foreach) = &step.foreach else {
+            let (one, value) = self
+                .plan_one(at, StepPath::step(id.clone()), &self.world.local())
+                .await;
+            let cause = cause_of(step, &one);
+            match value {
+                Some(value) => self.world.set_step(at, value),
+                None => self.world.set_unknown(at, later),
+            }
+            planned.push(one);
+            return cause;
+        };
+        let items = match foreach.list.eval(&self.world) {
+            Ok(Partial::Known(Value::Array(items))) if items.len() <= MOST_ITEMS => items,
+            Ok(Partial::Known(Value::Array(items))) => {
+                let because = format!("{} items are too many to look at", items.len());
+                planned.push(self.bare(at, Decision::MayRun { because }));
+                self.world.set_unknown(at, later);
+                return None;
+            }
+            Ok(partial) => {
+                let why = partial.why_unknown().unwrap_or_else(|| "not a list".into());
+                let because = format!("the list is {why}");
+                planned.push(self.bare(at, Decision::MayRun { because }));
+                self.world.set_unknown(at, later);
+                return None;
+            }
+            Err(error) => {
+                let error = self.redact(&error.to_string());
+                planned.push(self.bare(at, Decision::Fail { error }));
+                self.world.set_unknown(at, later.clone());
+                return Some(format!("`{id}` would fail"));
+            }
+        };
+        planned.push(self.bare(at, Decision::Run));
+        let (mut cause, mut values) = (None, Vec::new());
+        for (index, item) in (0..).zip(items) {
+            let path = StepPath::item(id.clone(), index);
+            let local = self.world.local();
+            let local = local.with_item(&foreach.name, from_json(item), index);
+            let (one, value) = self.plan_one(at, path, &local).await;
+            cause = cause.or_else(|| cause_of(step, &one));
+            planned.push(one);
+            values.push(value);
+        }
+        let all: Option<Vec<StepValue>> = values.into_iter().collect();
+        match all {
+            Some(all) => self.world.set_step(at, whole(&all)),
+            None => self.world.set_unknown(at, later),
+        }
+        cause
+    }
+
+    /// Looks at one step, or one item; its result where it is known.
+    async fn plan_one(
+        &self,
+        at: usize,
+        path: StepPath,
+        local: &Local<'_>,
+    ) -> (Planned, Option<StepValue>) {
+        let (step, node) = (self.program.step(at), &self.program.nodes()[at]);
+        let mut described = plan::describe_one(self.program, at, path.clone(), local);
+        self.redact_description(&mut described);
+        let mut planned = Planned {
+            described,
+            looked: None,
+            preview: None,
+            lock: None,
+            approval: None,
+            digest: None,
+        };
+        let skipped = || StepValue {
+            status: Status::Skipped,
+            changed: false,
+            outputs: None,
+            findings: Vec::new(),
+        };
+        match &planned.described.decision {
+            Decision::Skip { .. } => return (planned, Some(skipped())),
+            Decision::Fail { .. } => return (planned, None),
+            Decision::Run | Decision::MayRun { .. } => {}
+        }
+        if let Some(lock) = step.lock.as_ref().and_then(|lock| lock.key.as_ref()) {
+            planned.lock = match lock.eval(local) {
+                Ok(Evaluated::Known(key)) => Some(self.redact(&key.to_string())),
+                _ => Some("(not known yet)".to_owned()),
+            };
+        }
+        let certain = planned.described.decision == Decision::Run;
+        let config = match step.config.eval(local) {
+            Ok(Partial::Known(config)) => config,
+            Ok(partial) => {
+                let because = partial.why_unknown().unwrap_or_default().to_string();
+                if node.effect != EffectClass::Read {
+                    planned.preview = Some(Preview::Unknown { because });
+                }
+                planned.approval = approval_of(step, node.effect);
+                return (planned, None);
+            }
+            // Told by its decision.
+            Err(_) => return (planned, None),
+        };
+        if node.effect == EffectClass::Read {
+            // What a `finally` step finds belongs to the end of a run.
+            if !certain || node.section == Section::Finally {
+                return (planned, None);
+            }
+            let (looked, value) = self.look_at(at, &path, config, local).await;
+            planned.looked = Some(looked);
+            return (planned, Some(value));
+        }
+        let work = Work {
+            ty: step.ty,
+            effect: EffectClass::Read,
+            section: node.section,
+            part: Part::Preview,
+        };
+        let preview = self
+            .preview_of(work, &path, config.clone(), LOOK_TIME)
+            .await
+            .unwrap_or_else(|error| Preview::Unknown {
+                because: error.to_string(),
+            });
+        planned.digest = self.step_digest(step, &path, &config, &preview);
+        planned.approval = self.would_ask(step, node.effect, &preview, local);
+        planned.preview = Some(self.redacted(preview));
+        let unchanged = planned.preview == Some(Preview::NoChange);
+        let value = unchanged.then(|| StepValue {
+            status: Status::Succeeded,
+            changed: false,
+            outputs: None,
+            findings: Vec::new(),
+        });
+        // Even so its outputs are known once it has run.
+        (planned, value.filter(|_| false))
+    }
+
+    /// Runs a step that only looks.
+    async fn look_at(
+        &self,
+        at: usize,
+        path: &StepPath,
+        config: Value,
+        local: &Local<'_>,
+    ) -> (Looked, StepValue) {
+        let (step, node) = (self.program.step(at), &self.program.nodes()[at]);
+        let work = Work {
+            ty: step.ty,
+            effect: EffectClass::Read,
+            section: node.section,
+            part: Part::Step,
+        };
+        let timeout = step.timeout.as_ref().map(|timeout| timeout.value);
+        let timeout = timeout.or(self.program.playbook().defaults.timeout);
+        let deadline: Deadline = self.clock.deadline_in(timeout.unwrap_or(LOOK_TIME));
+        let end = self.attempt(work, path, 1, config, deadline).await;
+        let (mut status, outputs, findings, mut error) = match end.result {
+            Ok(outcome) => (Status::Succeeded, outcome.outputs, outcome.findings, None),
+            Err(error) => {
+                let status = match error.kind {
+                    StepErrorKind::TimedOut => Status::TimedOut,
+                    StepErrorKind::Cancelled => Status::Cancelled,
+                    _ => Status::Failed,
+                };
+                let outputs = error.outputs.unwrap_or_default();
+                (status, outputs, error.findings, Some(error.message))
+            }
+        };
+        let fail_on = { step.fail_on }
+            .or(self.program.playbook().defaults.fail_on)
+            .unwrap_or(FailOn::default());
+        if let Some(bad) = failing(&findings, fail_on) {
+            (status, error) = (Status::Failed, error.or(Some(bad)));
+        }
+        let _ = local;
+        let value = StepValue {
+            status,
+            changed: false,
+            outputs: (!outputs.is_null()).then(|| from_json(outputs.clone())),
+            findings: findings.clone(),
+        };
+        let mut looked = Looked {
+            status,
+            findings,
+            outputs,
+            error: error.map(|error| self.redact(&error)),
+        };
+        self.shared.redactor.outputs(&mut looked.outputs);
+        for finding in &mut looked.findings {
+            finding.subject = self.redact(&finding.subject);
+            finding.message = self.redact(&finding.message);
+            finding.help = finding.help.as_ref().map(|help| self.redact(help));
+        }
+        (looked, value)
+    }
+
+    /// Why a step or item is not what the plan that is to be kept to says, if that is so.
+    pub(super) async fn breaks_plan(
+        &self,
+        at: usize,
+        path: &StepPath,
+        config: &Value,
+    ) -> Option<String> {
+        let pledge = self.plan.as_ref()?;
+        let (step, node) = (self.program.step(at), &self.program.nodes()[at]);
+        if node.effect == EffectClass::Read {
+            return None;
+        }
+        // Of a step whose list was not known, the plan has the step alone.
+        let whole = StepPath::step(path.step.clone()).to_string();
+        let planned = pledge
+            .steps
+            .get(&path.to_string())
+            .or(pledge.steps.get(&whole));
+        let digest = match planned {
+            None => return Some("it was not planned".to_owned()),
+            // It was told as not known yet, and whoever saved the plan has seen that.
+            Some(None) => return None,
+            Some(Some(digest)) => digest,
+        };
+        let work = Work {
+            ty: step.ty,
+            effect: EffectClass::Read,
+            section: node.section,
+            part: Part::Preview,
+        };
+        let preview = self.preview_of(work, path, config.clone(), LOOK_TIME).await;
+        let now = preview.map(|preview| self.step_digest(step, path, config, &preview));
+        match now {
+            Ok(Some(now)) if now == *digest => None,
+            Ok(_) => Some("it would do something else than was planned".to_owned()),
+            Err(error) => Some(format!(
+                "it cannot be compared with what was planned: {error}"
+            )),
+        }
+    }
+
+    /// A keyed digest of what a step would do; nothing where its preview cannot tell.
+    pub(super) fn step_digest(
+        &self,
+        step: &Step,
+        path: &StepPath,
+        config: &Value,
+        preview: &Preview,
+    ) -> Option<String> {
+        if matches!(preview, Preview::Unknown { .. }) {
+            return None;
+        }
+        let does = json!({
+            "path": path.to_string(),
+            "type": step.ty.name(),
+            "config": config,
+            "preview": preview,
+        });
+        let redactor = &self.shared.redactor;
+        Some(redactor.keyed_digest(does.to_string().as_bytes()))
+    }
+
+    /// Who would be asked before it runs.
+    fn would_ask(
+        &self,
+        step: &Step,
+        effect: EffectClass,
+        preview: &Preview,
+        local: &Local<'_>,
+    ) -> Option<ApprovalKind> {
+        let kind = approval_of(step, effect)?;
+        let when = step
+            .approval
+            .as_ref()
+            .and_then(|approval| approval.when.as_ref());
+        let Some(when) = when else { return Some(kind) };
+        let preview = super::approval::preview_value(preview.clone());
+        let scope = local
+            .clone()
+            .with_preview(step.id.value.clone(), from_json(preview));
+        (condition(when, &scope) != Ok(false)).then_some(kind)
+    }
+
+    /// A step of which nothing more is known.
+    fn bare(&self, at: usize, decision: Decision) -> Planned {
+        let (step, node) = (self.program.step(at), &self.program.nodes()[at]);
+        let unknown = match (&decision, node.effect) {
+            (Decision::MayRun { because }, EffectClass::Change | EffectClass::Destroy) => {
+                let because = because.clone();
+                Some(Preview::Unknown { because })
+            }
+            _ => None,
+        };
+        Planned {
+            described: Described {
+                id: step.id.value.clone(),
+                path: StepPath::step(step.id.value.clone()),
+                ty: step.ty.name(),
+                name: None,
+                section: node.section,
+                effect: node.effect,
+                repeat: node.repeat,
+                claimed_by: node.claimed_by,
+                decision,
+                description: Description::line(match &step.foreach {
+                    Some(foreach) => format!("once for each `{}`", foreach.name),
+                    None => String::new(),
+                }),
+            },
+            looked: None,
+            preview: unknown,
+            lock: None,
+            approval: approval_of(step, node.effect),
+            digest: None,
+        }
+    }
+
+    fn redact(&self, text: &str) -> String {
+        self.shared.redactor.text(text).into_owned()
+    }
+
+    fn redact_description(&self, described: &mut Described) {
+        described.name = described.name.as_ref().map(|name| self.redact(name));
+        let description = &mut described.description;
+        description.summary = self.redact(&description.summary);
+        for detail in &mut description.details {
+            *detail = self.redact(detail);
+        }
+        match &mut described.decision {
+            Decision::Run => {}
+            Decision::MayRun { because: text }
+            | Decision::Skip { reason: text }
+            | Decision::Fail { error: text } => *text = self.redact(text),
+        }
+    }
+
+    fn redacted(&self, mut preview: Preview) -> Preview {
+        match &mut preview {
+            Preview::NoChange | Preview::Opaque => {}
+            Preview::Unknown { because } => *because = self.redact(because),
+            Preview::Change(change) => {
+                change.summary = self.redact(&change.summary);
+                let counts = std::mem::take(&mut change.counts);
+                let mut counts = Value::Object(counts);
+                self.shared.redactor.value(&mut counts);
+                if let Value::Object(counts) = counts {
+                    change.counts = counts;
+                }
+                for item in &mut change.items {
+                    *item = self.redact(item);
+                }
+                change.diff = change.diff.as_ref().map(|diff| self.redact(diff));
+            }
+        }
+        preview
+    }
+}
+
+fn approval_of(step: &Step, effect: EffectClass) -> Option<ApprovalKind> {
+    match (&step.approval, effect) {
+        (Some(approval), _) => Some(approval.kind),
+        (None, EffectClass::Destroy) => Some(ApprovalKind::Confirm),
+        (None, _) => None,
+    }
+}
+
+/// Why what waits for a step would not run.
+fn cause_of(step: &Step, planned: &Planned) -> Option<String> {
+    let bad = planned
+        .looked
+        .as_ref()
+        .is_some_and(|looked| looked.status.is_bad());
+    let fails = bad || matches!(planned.described.decision, Decision::Fail { .. });
+    (fails && step.on_error == OnError::Stop).then(|| format!("`{}` would fail", step.id.value))
+}
+
+/// A `foreach` step's result out of its items'.
+fn whole(items: &[StepValue]) -> StepValue {
+    let worst = items
+        .iter()
+        .map(|item| item.status)
+        .max_by_key(|status| status.weight());
+    let outputs = items.iter().map(|item| {
+        let outputs = item.outputs.clone();
+        outputs.unwrap_or_else(|| crate::expr::Value::from(()))
+    });
+    StepValue {
+        status: worst.unwrap_or(Status::Succeeded),
+        changed: false,
+        outputs: Some(outputs.collect::<Vec<_>>().into()),
+        findings: items
+            .iter()
+            .flat_map(|item| item.findings.clone())
+            .collect(),
+    }
+}

@@ -1,0 +1,179 @@
+//! Plans: they look and do not touch, and what is saved is what runs, or nothing does.
+
+use crate::support::process;
+use crate::support::run::{Ran, Runbook};
+
+const PLAYBOOK: &str = "\
+runbook: v1
+name: weekly
+params: { word: { type: string, default: hello } }
+secrets: { token: { env: TOKEN } }
+steps:
+  - id: rows
+    effect: read
+    exec.script: { script: 'echo \"list=$(cat list)\" >> \"$RUNBOOK_OUTPUT\"' }
+  - id: purge
+    exec.script: { env: { L: '${{ steps.rows.outputs.values.list }}' }, script: 'echo purge $L >> oracle' }
+  - { id: never, when: params.word == 'other', exec.script: { script: 'echo never >> oracle' } }
+  - id: each
+    foreach: { in: \"steps.rows.outputs.values.list | split(' ')\", as: item }
+    exec.script: { env: { I: '${{ item }}' }, script: 'echo item $I >> oracle' }
+  - id: maybe
+    when: steps.purge.outputs.exit_code == 0
+    exec.script: { env: { T: '${{ secrets.token }}' }, script: 'echo maybe >> oracle' }
+  - { id: drop, effect: destroy, exec.script: { script: 'echo drop >> oracle' } }
+";
+
+const SECRET: &str = "s3cr3t-Canary/42";
+
+/// A plan of the playbook, saved as `plan.json`.
+fn plan(text: &str, args: &[&str]) -> Ran {
+    let runbook = Runbook::new().env("TOKEN", SECRET).file("list", "a b");
+    let runbook = runbook.file("playbook.yaml", text);
+    let args = ["plan", "playbook.yaml", "-o", "plan.json"]
+        .iter()
+        .chain(args);
+    runbook.args(args).run()
+}
+
+fn go(ran: &Ran, args: &[&str]) -> Ran {
+    ran.then().env("TOKEN", SECRET).args(args).run()
+}
+
+fn oracle(ran: &Ran) -> String {
+    let text = std::fs::read_to_string(ran.folder().join("oracle")).unwrap_or_default();
+    text.lines().collect::<Vec<_>>().join(" ")
+}
+
+fn write(ran: &Ran, name: &str, text: &str) {
+    std::fs::write(ran.folder().join(name), text).unwrap();
+}
+
+const DONE: &str = "purge a b item a item b maybe drop";
+
+#[test]
+fn a_plan_looks_and_touches_nothing() {
+    let planned = plan(PLAYBOOK, &["--detailed-exitcode"]);
+    planned.expect_code(10);
+    assert_eq!(oracle(&planned), "");
+    for told in [
+        "rows     looked",
+        "~ purge    opaque",
+        "never    skipped",
+        "each[1]  opaque",
+        "~ maybe    may run",
+        "! drop     opaque",
+        "asks for a confirmation",
+        "1 step looked at",
+    ] {
+        assert!(planned.stdout.contains(told), "{told}: {planned}");
+    }
+    let history = go(&planned, &["history", "--format", "json"]).json();
+    assert_eq!(history["runs"].as_array().unwrap().len(), 0);
+    let json = go(&planned, &["plan", "playbook.yaml", "--format", "json"]).json();
+    let steps = json["steps"].as_array().unwrap();
+    let of = |path: &str| steps.iter().find(|step| step["path"] == path).unwrap();
+    assert_eq!(of("rows")["looked"]["outputs"]["values"]["list"], "a b");
+    assert_eq!(of("purge")["preview"]["kind"], "opaque");
+    assert_eq!(of("maybe")["decision"], "may_run");
+    assert_eq!(of("never")["decision"], "skip");
+    for folder in [planned.folder(), planned.state()] {
+        let found = process::output("grep", &["-rF", "s3cr3t-Canary", folder.to_str().unwrap()]);
+        assert_eq!(found.code, 1, "{}", found.stdout);
+    }
+    // Nothing is left of what processes wrote meanwhile.
+    let left = std::fs::read_dir(planned.state().join("plans")).unwrap();
+    assert_eq!(left.count(), 0);
+}
+
+#[test]
+fn its_exit_status_tells_whether_there_is_something_to_do() {
+    let looks = "runbook: v1\nname: looks\nsteps:\n  - { id: a, effect: read, exec.command: { argv: ['true'] } }\n";
+    plan(looks, &["--detailed-exitcode"]).expect_code(0);
+    plan(PLAYBOOK, &[]).expect_code(0);
+    let bad = plan(
+        &looks.replace("'true'", "'false'"),
+        &["--detailed-exitcode"],
+    );
+    bad.expect_code(1);
+    assert!(bad.stdout.contains("exited with status 1"), "{bad}");
+}
+
+#[test]
+fn what_was_planned_is_what_runs() {
+    let planned = plan(PLAYBOOK, &[]);
+    // What it destroys has been seen.
+    let ran = go(&planned, &["run", "--plan", "plan.json"]);
+    ran.expect_code(0);
+    assert_eq!(oracle(&ran), DONE);
+    go(&ran, &["audit", "verify"]).expect_code(0);
+}
+
+#[test]
+fn where_the_world_has_moved_nothing_runs() {
+    type Change = fn(&Ran);
+    let changes: [(&str, Change, &[&str]); 5] = [
+        (
+            "`purge` would do something else",
+            |ran| write(ran, "list", "a c"),
+            &[],
+        ),
+        (
+            "`each[2]` would change something",
+            |ran| write(ran, "list", "a b c"),
+            &[],
+        ),
+        ("`each[1]` was planned", |ran| write(ran, "list", "a"), &[]),
+        (
+            "the playbook was edited",
+            |ran| {
+                write(
+                    ran,
+                    "playbook.yaml",
+                    &PLAYBOOK.replace("echo drop", "echo everything"),
+                )
+            },
+            &[],
+        ),
+        ("parameter `word` was", |_| {}, &["-p", "word=other"]),
+    ];
+    for (told, change, args) in changes {
+        let planned = plan(PLAYBOOK, &[]);
+        change(&planned);
+        let ran = go(&planned, &[&["run", "--plan", "plan.json"], args].concat());
+        assert!([2, 3].contains(&ran.code), "{told}: {ran}");
+        assert!(ran.stderr.contains(told), "{told}: {ran}");
+        assert_eq!(oracle(&ran), "", "{told}");
+    }
+    let planned = plan(PLAYBOOK, &[]);
+    for (content, code) in [("", 2), ("{}", 2), ("[1, 2]", 2)] {
+        write(&planned, "plan.json", content);
+        go(&planned, &["run", "--plan", "plan.json"]).expect_code(code);
+    }
+    go(&planned, &["run", "--plan", "nothing.json"]).expect_code(2);
+    assert_eq!(oracle(&planned), "");
+}
+
+#[test]
+fn a_step_that_is_not_as_planned_once_it_is_its_turn_does_not_run() {
+    let text = "\
+runbook: v1
+name: moves
+steps:
+  - { id: first, exec.script: { script: 'echo first >> oracle; echo 2 > list' } }
+  - { id: look, effect: read, exec.command: { argv: [cat, list] } }
+  - { id: second, exec.script: { env: { L: '${{ steps.look.outputs.stdout }}' }, script: 'echo second $L >> oracle' } }
+  - { id: third, exec.script: { script: 'echo third >> oracle' } }
+finally:
+  - { id: bye, exec.script: { script: 'echo bye >> oracle' } }
+";
+    let planned = plan(text, &[]);
+    let ran = go(&planned, &["run", "--plan", "plan.json"]);
+    ran.expect_code(3);
+    assert_eq!(oracle(&ran), "first bye");
+    assert!(
+        ran.stdout.contains("something else than was planned"),
+        "{ran}"
+    );
+    go(&ran, &["audit", "verify"]).expect_code(0);
+}
