@@ -478,3 +478,125 @@ fn what_is_left_and_goes_on_starting_processes_is_ended_all_the_same() {
     process::output("pgrep", &["-f", "sleep 0.3737"]).expect_code(1);
     assert_eq!(oracle(&ran), "a forks forks bye");
 }
+
+/// Twelve steps of all repeat classes; those that happen once can be found out by the oracle.
+fn mixed() -> String {
+    let mut text = "runbook: v1\nname: mixed\nsteps:\n".to_owned();
+    for step in 0..12 {
+        let keys = match step % 4 {
+            0 => "repeat: idempotent,".to_owned(),
+            1 => format!(
+                "verify: {{ exec.command: {{ argv: [grep, -qx, s{step}, oracle] }}, expect: probe.outputs.exit_code == 0 }},"
+            ),
+            2 => "effect: read,".to_owned(),
+            _ => format!(
+                "foreach: {{ in: 'range(3)', as: n }}, verify: {{ exec.command: {{ argv: [grep, -qx, 's{step} ${{{{ n }}}}', oracle] }}, expect: probe.outputs.exit_code == 0 }},"
+            ),
+        };
+        let script = match step % 4 {
+            2 => "sleep 0.002".to_owned(),
+            3 => format!("echo s{step} $N >> oracle; sleep 0.002"),
+            _ => format!("echo s{step} >> oracle; sleep 0.002"),
+        };
+        let env = if step % 4 == 3 {
+            "env: { N: '${{ n }}' }, "
+        } else {
+            ""
+        };
+        text.push_str(&format!(
+            "  - {{ id: s{step}, {keys} exec.script: {{ {env}script: '{script}' }} }}\n"
+        ));
+    }
+    text
+}
+
+/// The lines of the oracle, and how often each stands there.
+fn told(ran: &Ran) -> std::collections::BTreeMap<String, usize> {
+    let text = std::fs::read_to_string(ran.folder().join(ORACLE)).unwrap_or_default();
+    let mut told = std::collections::BTreeMap::new();
+    for line in text.lines() {
+        *told.entry(line.to_owned()).or_default() += 1;
+    }
+    told
+}
+
+/// The lines of the oracle that belong to steps and items with a result in the journal.
+fn finished(ran: &Ran) -> Vec<String> {
+    let runs = std::fs::read_dir(ran.state().join("runs"))
+        .into_iter()
+        .flatten();
+    let journal = runs
+        .flatten()
+        .next()
+        .map(|run| run.path().join("journal.jsonl"));
+    let text = journal.and_then(|path| std::fs::read_to_string(path).ok());
+    let results = text.unwrap_or_default();
+    let results = results.lines().filter_map(|line| {
+        let record: serde_json::Value = serde_json::from_str(line).ok()?;
+        let done = record["kind"] == "step.result" && record["data"]["status"] == "succeeded";
+        done.then(|| record["path"].as_str().map(str::to_owned))?
+    });
+    results
+        .map(|path| path.replace('[', " ").replace(']', ""))
+        .collect()
+}
+
+/// Kills the engine of a run, and of what goes on with it, after these milliseconds each.
+fn killed_at(millis: &[u64]) {
+    let expected: Vec<String> = told(&{
+        let ran = Runbook::new().arg("run").playbook(&mixed()).run();
+        ran.expect_code(0);
+        ran
+    })
+    .into_keys()
+    .collect();
+    let mut started = Runbook::new().arg("run").playbook(&mixed()).start();
+    for after in millis {
+        std::thread::sleep(Duration::from_millis(*after));
+        started.signal(Signal::KILL);
+        let ran = started.finish();
+        if !ran.state().join("ledger.jsonl").exists() {
+            return;
+        }
+        verifies(&ran);
+        let (finished, before) = (finished(&ran), told(&ran));
+        let resumed = go(&ran, &["resume", "last"]);
+        resumed.expect_code(0);
+        let after_all = told(&ran);
+        let lines: Vec<String> = after_all.keys().cloned().collect();
+        assert_eq!(lines, expected, "{millis:?}");
+        for line in finished.iter().filter(|line| before.contains_key(*line)) {
+            assert_eq!(
+                after_all[line], before[line],
+                "{line} ran again: {millis:?}\n{resumed}"
+            );
+        }
+        // What happens once and is found out happened once.
+        for (line, count) in &after_all {
+            let number: usize = line[1..].split(' ').next().unwrap().parse().unwrap();
+            assert!(
+                number.is_multiple_of(4) || *count == 1,
+                "{line}: {count}: {millis:?}\n{resumed}"
+            );
+        }
+        verifies(&ran);
+        started = ran.then().args(["status", "last"]).start();
+    }
+    drop(started.finish());
+}
+
+#[test]
+fn killed_at_any_moment_it_comes_to_the_same() {
+    // `RUNBOOK_TEST_KILLS=1000` for a longer look.
+    let kills = std::env::var("RUNBOOK_TEST_KILLS").ok();
+    let kills: u64 = kills.and_then(|kills| kills.parse().ok()).unwrap_or(32);
+    std::thread::scope(|scope| {
+        for worker in 0..4_u64 {
+            scope.spawn(move || {
+                for moment in 0..kills / 4 {
+                    killed_at(&[(worker * 41 + moment * 23) % 160]);
+                }
+            });
+        }
+    });
+}
