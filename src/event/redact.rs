@@ -18,6 +18,20 @@ pub const MASK: &str = "***";
 /// Their use is told as a warning when they are read.
 pub const SHORTEST: usize = 4;
 
+/// How long all forms of all secrets may be together, in bytes: an automaton of more takes more
+/// memory than is fair.
+const LARGEST: usize = 32 << 20;
+
+/// Secrets that cannot be looked for.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error(
+    "secrets cannot be hidden in what is shown and recorded: {cause}; declare fewer or shorter ones"
+)]
+pub struct RedactorError {
+    /// Why.
+    pub cause: String,
+}
+
 /// Finds secrets and hides them.
 #[derive(Debug, Default)]
 pub struct Redactor {
@@ -28,27 +42,49 @@ pub struct Redactor {
 
 impl Redactor {
     /// One that hides `secrets`; digests of values that hold one are keyed with `key`.
-    pub fn new<'a>(secrets: impl IntoIterator<Item = &'a str>, key: &[u8]) -> Self {
+    ///
+    /// # Errors
+    /// When there are too many or too long ones to look for: nothing may run then.
+    pub fn new<'a>(
+        secrets: impl IntoIterator<Item = &'a str>,
+        key: &[u8],
+    ) -> Result<Self, RedactorError> {
+        Self::within(LARGEST, secrets, key)
+    }
+
+    fn within<'a>(
+        largest: usize,
+        secrets: impl IntoIterator<Item = &'a str>,
+        key: &[u8],
+    ) -> Result<Self, RedactorError> {
         let mut patterns: Vec<Vec<u8>> = Vec::new();
         for secret in secrets {
             forms::add(&mut patterns, secret);
         }
         patterns.sort();
         patterns.dedup();
+        let all: usize = patterns.iter().map(Vec::len).sum();
+        if all > largest {
+            let cause = format!("their forms take {all} bytes, and {largest} is the most");
+            return Err(RedactorError { cause });
+        }
         let longest = patterns.iter().map(Vec::len).max().unwrap_or(0);
         let automaton = if patterns.is_empty() {
             None
         } else {
-            AhoCorasick::builder()
+            let automaton = AhoCorasick::builder()
                 .match_kind(MatchKind::LeftmostLongest)
                 .build(&patterns)
-                .ok()
+                .map_err(|error| RedactorError {
+                    cause: error.to_string(),
+                })?;
+            Some(automaton)
         };
-        Self {
+        Ok(Self {
             automaton,
             longest,
             key: key.to_vec(),
-        }
+        })
     }
 
     /// Whether there is nothing to hide.
@@ -225,7 +261,7 @@ mod tests {
 
     #[test]
     fn hides_every_encoding() {
-        let redactor = Redactor::new([SECRET], b"key");
+        let redactor = Redactor::new([SECRET], b"key").unwrap();
         let b64 = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
         for shown in [
             SECRET.to_owned(),
@@ -249,7 +285,7 @@ mod tests {
 
     #[test]
     fn hides_what_other_tools_make_of_it() {
-        let redactor = Redactor::new([KEY, SIGNS, UMLAUT], b"key");
+        let redactor = Redactor::new([KEY, SIGNS, UMLAUT], b"key").unwrap();
         for shown in [
             // Python: `quote`, `quote(safe="")`, `quote_plus`, `json.dumps`, `shlex.quote`.
             r##"wJalrXUt/nFEMI%2BK7MDENG/bPxRfiCYEXAMPLEKEY%3D"##,
@@ -295,7 +331,7 @@ mod tests {
 
     #[test]
     fn hides_what_a_url_makes_of_it() {
-        let redactor = Redactor::new([KEY, SIGNS, UMLAUT], b"key");
+        let redactor = Redactor::new([KEY, SIGNS, UMLAUT], b"key").unwrap();
         for secret in [KEY, SIGNS, UMLAUT] {
             let mut url = reqwest::Url::parse("http://h/").unwrap();
             url.query_pairs_mut().append_pair("k", secret);
@@ -316,12 +352,19 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_cannot_be_hidden_is_an_error() {
+        let error = Redactor::within(100, [KEY], b"key").unwrap_err();
+        assert!(error.to_string().contains("and 100 is the most"), "{error}");
+        assert!(!error.to_string().contains("wJal"));
+    }
+
     proptest! {
         #[test]
         fn a_stream_hides_what_the_whole_hides(
             before in "[a-z ]{0,40}", after in "[a-z ]{0,40}", sizes in prop::collection::vec(1usize..9, 1..40),
         ) {
-            let redactor = Redactor::new([SECRET, "other secret"], b"key");
+            let redactor = Redactor::new([SECRET, "other secret"], b"key").unwrap();
             let text = format!("{before}{SECRET}{after}other secret{before}");
             let mut stream = redactor.stream();
             let mut out = Vec::new();

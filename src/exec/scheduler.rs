@@ -16,7 +16,7 @@ use super::past::Replay;
 use super::recorder::Recorder;
 use super::undo::Done;
 use super::verdict::Verdict;
-use super::{Console, Ended, Request};
+use super::{Console, Ended, Request, StartError};
 use crate::base::{Cancel, Clock, Deadline, Duration, EndReason, StepPath};
 use crate::compile::{Program, World};
 use crate::event::{
@@ -68,8 +68,8 @@ pub(super) struct Engine<'a> {
 /// Runs a program to its end.
 ///
 /// # Errors
-/// When a variable or a connection has no value: then nothing has run.
-pub async fn run(request: Request<'_>) -> Result<Ended, EvalError> {
+/// When a variable or a connection has no value or a secret cannot be hidden: then nothing has run.
+pub async fn run(request: Request<'_>) -> Result<Ended, StartError> {
     let started = request.clock.now();
     let past = request.past;
     let started_at = match &past {
@@ -102,7 +102,7 @@ pub async fn run(request: Request<'_>) -> Result<Ended, EvalError> {
     let redactor = Arc::new(Redactor::new(
         request.secrets.iter().map(|(_, value)| value),
         &request.digest_key,
-    ));
+    )?);
     let (transients, mut passing) = mpsc::channel(QUEUE);
     let shared = Arc::new(Shared {
         run: request.run.clone(),

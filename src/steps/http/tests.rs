@@ -270,10 +270,8 @@ async fn no_part_of_a_secret_in_the_url_is_shown() {
     });
     let mut test = testing::scope();
     let scope = Arc::get_mut(&mut test.scope).unwrap();
-    Arc::get_mut(&mut scope.shared).unwrap().redactor = Arc::new(crate::event::Redactor::new(
-        [secret, "Pa55.Localhost"],
-        b"key",
-    ));
+    Arc::get_mut(&mut scope.shared).unwrap().redactor =
+        Arc::new(crate::event::Redactor::new([secret, "Pa55.Localhost"], b"key").unwrap());
     for url in [
         format!("http://127.0.0.1:{port}/?k={secret}"),
         format!("http://127.0.0.1:{port}/{secret}"),
