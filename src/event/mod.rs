@@ -17,6 +17,6 @@ pub use kinds::{
     RunStart, Section, SkipKind, StepAttempt, StepResolve, StepResult, StepStart, StepVerify,
     Stream, Transient, UndoResult, UndoStart,
 };
-pub use redact::{MASK, Redactor, SHORTEST, StreamRedactor};
+pub use redact::{MASK, Redactor, RedactorError, SHORTEST, StreamRedactor};
 pub use sink::{Journal, JournalError, NoJournal, Sink};
 pub use status::{EffectClass, Finding, Level, RepeatClass, RunStatus, Status};

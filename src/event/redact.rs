@@ -3,10 +3,11 @@
 //! One automaton finds every secret in every encoding in one pass. It is applied where an event is
 //! made and where a process's output is read, so that no sink ever sees a secret.
 
+mod forms;
+
 use std::borrow::Cow;
 
 use aho_corasick::{AhoCorasick, MatchKind};
-use base64::Engine as _;
 use hmac::{KeyInit, Mac};
 use serde_json::Value;
 
@@ -16,6 +17,20 @@ pub const MASK: &str = "***";
 /// Secrets shorter than this are not looked for: hiding every `1` in a text would hide the text.
 /// Their use is told as a warning when they are read.
 pub const SHORTEST: usize = 4;
+
+/// How long all forms of all secrets may be together, in bytes: an automaton of more takes more
+/// memory than is fair.
+const LARGEST: usize = 32 << 20;
+
+/// Secrets that cannot be looked for.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error(
+    "secrets cannot be hidden in what is shown and recorded: {cause}; declare fewer or shorter ones"
+)]
+pub struct RedactorError {
+    /// Why.
+    pub cause: String,
+}
 
 /// Finds secrets and hides them.
 #[derive(Debug, Default)]
@@ -27,27 +42,49 @@ pub struct Redactor {
 
 impl Redactor {
     /// One that hides `secrets`; digests of values that hold one are keyed with `key`.
-    pub fn new<'a>(secrets: impl IntoIterator<Item = &'a str>, key: &[u8]) -> Self {
+    ///
+    /// # Errors
+    /// When there are too many or too long ones to look for: nothing may run then.
+    pub fn new<'a>(
+        secrets: impl IntoIterator<Item = &'a str>,
+        key: &[u8],
+    ) -> Result<Self, RedactorError> {
+        Self::within(LARGEST, secrets, key)
+    }
+
+    fn within<'a>(
+        largest: usize,
+        secrets: impl IntoIterator<Item = &'a str>,
+        key: &[u8],
+    ) -> Result<Self, RedactorError> {
         let mut patterns: Vec<Vec<u8>> = Vec::new();
         for secret in secrets {
-            add_encodings(&mut patterns, secret);
+            forms::add(&mut patterns, secret);
         }
         patterns.sort();
         patterns.dedup();
+        let all: usize = patterns.iter().map(Vec::len).sum();
+        if all > largest {
+            let cause = format!("their forms take {all} bytes, and {largest} is the most");
+            return Err(RedactorError { cause });
+        }
         let longest = patterns.iter().map(Vec::len).max().unwrap_or(0);
         let automaton = if patterns.is_empty() {
             None
         } else {
-            AhoCorasick::builder()
+            let automaton = AhoCorasick::builder()
                 .match_kind(MatchKind::LeftmostLongest)
                 .build(&patterns)
-                .ok()
+                .map_err(|error| RedactorError {
+                    cause: error.to_string(),
+                })?;
+            Some(automaton)
         };
-        Self {
+        Ok(Self {
             automaton,
             longest,
             key: key.to_vec(),
-        }
+        })
     }
 
     /// Whether there is nothing to hide.
@@ -213,77 +250,6 @@ impl StreamRedactor<'_> {
     }
 }
 
-/// Every way in which `secret` may appear: raw and by line, base64 at its three offsets, hex,
-/// percent-, JSON- and shell-quoted.
-fn add_encodings(patterns: &mut Vec<Vec<u8>>, secret: &str) {
-    let mut raws = vec![secret];
-    let trimmed = secret.trim();
-    raws.push(trimmed);
-    if secret.contains('\n') {
-        raws.extend(secret.lines().map(str::trim).filter(|line| line.len() >= 8));
-    }
-    for raw in raws {
-        if raw.len() < SHORTEST {
-            continue;
-        }
-        let bytes = raw.as_bytes();
-        let mut add = |pattern: Vec<u8>| {
-            if pattern.len() >= SHORTEST {
-                patterns.push(pattern);
-            }
-        };
-        add(bytes.to_vec());
-        add(hex::encode(bytes).into_bytes());
-        add(hex::encode_upper(bytes).into_bytes());
-        add(percent(bytes, false));
-        add(percent(bytes, true));
-        if let Ok(json) = serde_json::to_string(raw) {
-            add(json.as_bytes()[1..json.len() - 1].to_vec());
-        }
-        add(raw.replace('\'', "'\\''").into_bytes());
-        add(raw.replace('\'', "''").into_bytes());
-        for offset in 0..3 {
-            let (standard, url) = base64_core(bytes, offset);
-            add(standard);
-            add(url);
-        }
-    }
-}
-
-/// The characters of a base64 text that depend on `bytes` alone, when they stand `offset` bytes
-/// after a border of three.
-fn base64_core(bytes: &[u8], offset: usize) -> (Vec<u8>, Vec<u8>) {
-    let mut padded = vec![0; offset];
-    padded.extend_from_slice(bytes);
-    // The first characters mix in what stands before, the last what follows.
-    let skip = (offset * 8).div_ceil(6);
-    let whole = padded.len() * 8 / 6;
-    let cut = |text: String| {
-        text.as_bytes()
-            .get(skip..whole)
-            .unwrap_or_default()
-            .to_vec()
-    };
-    (
-        cut(base64::engine::general_purpose::STANDARD.encode(&padded)),
-        cut(base64::engine::general_purpose::URL_SAFE.encode(&padded)),
-    )
-}
-
-fn percent(bytes: &[u8], lower: bool) -> Vec<u8> {
-    let mut out = String::with_capacity(bytes.len() * 3);
-    for byte in bytes {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            out.push(char::from(*byte));
-        } else if lower {
-            out.push_str(&format!("%{byte:02x}"));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out.into_bytes()
-}
-
 #[cfg(test)]
 mod tests {
     use base64::Engine as _;
@@ -295,7 +261,7 @@ mod tests {
 
     #[test]
     fn hides_every_encoding() {
-        let redactor = Redactor::new([SECRET], b"key");
+        let redactor = Redactor::new([SECRET], b"key").unwrap();
         let b64 = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
         for shown in [
             SECRET.to_owned(),
@@ -313,12 +279,92 @@ mod tests {
         assert_eq!(redactor.text("nothing here"), "nothing here");
     }
 
+    const KEY: &str = "wJalrXUt/nFEMI+K7MDENG/bPxRfiCYEXAMPLEKEY=";
+    const SIGNS: &str = "k3y/+= va'";
+    const UMLAUT: &str = "gr\u{fc}n\u{1f511}#\"&/x";
+
+    #[test]
+    fn hides_what_other_tools_make_of_it() {
+        let redactor = Redactor::new([KEY, SIGNS, UMLAUT], b"key").unwrap();
+        for shown in [
+            // Python: `quote`, `quote(safe="")`, `quote_plus`, `json.dumps`, `shlex.quote`.
+            r##"wJalrXUt/nFEMI%2BK7MDENG/bPxRfiCYEXAMPLEKEY%3D"##,
+            r##"wJalrXUt%2FnFEMI%2BK7MDENG%2FbPxRfiCYEXAMPLEKEY%3D"##,
+            r##"wJalrXUt/nFEMI%2bK7MDENG/bPxRfiCYEXAMPLEKEY%3d"##,
+            r##"wJalrXUt/nFEMI+K7MDENG/bPxRfiCYEXAMPLEKEY="##,
+            r##"k3y/%2B%3D%20va%27"##,
+            r##"k3y%2F%2B%3D%20va%27"##,
+            r##"k3y%2F%2B%3D+va%27"##,
+            r##"k3y/%2b%3d%20va%27"##,
+            r##"k3y/+= va'"##,
+            r##"gr%C3%BCn%F0%9F%94%91%23%22%26/x"##,
+            r##"gr%C3%BCn%F0%9F%94%91%23%22%26%2Fx"##,
+            r##"gr%c3%bcn%f0%9f%94%91%23%22%26/x"##,
+            r##"gr\u00fcn\ud83d\udd11#\"&/x"##,
+            r##"k3y/+= va'"'"'"##,
+            // JavaScript: `encodeURIComponent`, `encodeURI`; a form.
+            r##"k3y%2F%2B%3D%20va'"##,
+            r##"gr%C3%BCn%F0%9F%94%91%23%22%26%2Fx"##,
+            r##"k3y/+=%20va'"##,
+            r##"gr%C3%BCn%F0%9F%94%91#%22&/x"##,
+            r##"k3y%2F%2B%3D+va%27"##,
+            // JSON as PHP and .NET write it.
+            r##"wJalrXUt\/nFEMI+K7MDENG\/bPxRfiCYEXAMPLEKEY="##,
+            r##"k3y\/+= va'"##,
+            r##"gr\u00fcn\ud83d\udd11#\"&\/x"##,
+            r##"gr\u00FCn\uD83D\uDD11#\u0022\u0026/x"##,
+            r##"k3y/\u002B= va\u0027"##,
+            // `od -tx1`, `openssl`, `xxd` at an even and an odd place, a shell's `$'...'`.
+            r##"6b 33 79 2f 2b 3d 20 76 61 27"##,
+            r##"6B:33:79:2F:2B:3D:20:76:61:27"##,
+            r##"6b33 792f 2b3d 2076 6127"##,
+            r##"6b 3379 2f2b 3d20 7661 27"##,
+            r##"k3y/+= va\'"##,
+            // SQL, `printf %q`, the name of a host.
+            r##"k3y/+= va''"##,
+            r##"k3y/+=\ va\'"##,
+            r##"wjalrxut/nfemi+k7mdeng/bpxrficyexamplekey="##,
+        ] {
+            assert_eq!(redactor.text(&format!("<{shown}>")), "<***>", "{shown}");
+        }
+    }
+
+    #[test]
+    fn hides_what_a_url_makes_of_it() {
+        let redactor = Redactor::new([KEY, SIGNS, UMLAUT], b"key").unwrap();
+        for secret in [KEY, SIGNS, UMLAUT] {
+            let mut url = reqwest::Url::parse("http://h/").unwrap();
+            url.query_pairs_mut().append_pair("k", secret);
+            assert_eq!(redactor.text(url.as_str()), "http://h/?k=***");
+            url.set_query(Some(secret));
+            assert_eq!(redactor.text(url.as_str()), "http://h/?***");
+            url.set_query(None);
+            url.set_password(Some(secret)).unwrap();
+            assert_eq!(redactor.text(url.as_str()), "http://:***@h/");
+            url.set_password(None).unwrap();
+            url.set_fragment(Some(secret));
+            assert_eq!(redactor.text(url.as_str()), "http://h/#***");
+            url.set_fragment(None);
+            url.set_path(secret);
+            assert_eq!(redactor.text(url.as_str()), "http://h/***");
+            url.path_segments_mut().unwrap().clear().push(secret);
+            assert_eq!(redactor.text(url.as_str()), "http://h/***");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_hidden_is_an_error() {
+        let error = Redactor::within(100, [KEY], b"key").unwrap_err();
+        assert!(error.to_string().contains("and 100 is the most"), "{error}");
+        assert!(!error.to_string().contains("wJal"));
+    }
+
     proptest! {
         #[test]
         fn a_stream_hides_what_the_whole_hides(
             before in "[a-z ]{0,40}", after in "[a-z ]{0,40}", sizes in prop::collection::vec(1usize..9, 1..40),
         ) {
-            let redactor = Redactor::new([SECRET, "other secret"], b"key");
+            let redactor = Redactor::new([SECRET, "other secret"], b"key").unwrap();
             let text = format!("{before}{SECRET}{after}other secret{before}");
             let mut stream = redactor.stream();
             let mut out = Vec::new();

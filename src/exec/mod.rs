@@ -28,7 +28,8 @@ use serde_json::{Map, Value};
 
 use crate::base::{Clock, Duration, RunId};
 use crate::compile::Program;
-use crate::event::{Journal, RunStatus, Sink};
+use crate::event::{Journal, RedactorError, RunStatus, Sink};
+use crate::expr::EvalError;
 use crate::host::RunFolder;
 use crate::host::lock::Locks;
 use crate::host::signals::Signals;
@@ -41,6 +42,17 @@ pub use past::{Edits, Past, again_from, compare_edit, is_unsettled};
 pub use scheduler::{plan, playbook_info, run};
 pub use secrets::{SecretError, Secrets, resolve as resolve_secrets};
 pub use verdict::Verdict;
+
+/// Why a run cannot begin.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StartError {
+    /// A variable or a connection has no value.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
+    /// Its secrets could not be hidden.
+    #[error(transparent)]
+    Redactor(#[from] RedactorError),
+}
 
 /// Everything that a run needs.
 pub struct Request<'a> {

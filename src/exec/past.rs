@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
+use super::StartError;
 use super::leaf::{End, condition, past};
 use super::scheduler::Engine;
 use super::secrets::Secrets;
@@ -13,7 +14,7 @@ use crate::event::{
     EffectClass, Event, Happening, Redactor, RepeatClass, RunResume, RunState, Section, SkipKind,
     Status, StepResolve, StepState, UndoState,
 };
-use crate::expr::{EvalError, from_json};
+use crate::expr::from_json;
 use crate::model::Step;
 use crate::step::Partial;
 
@@ -235,14 +236,14 @@ pub struct Edits {
 /// playbook, would be given now.
 ///
 /// # Errors
-/// When a variable has no value.
+/// When a variable has no value or a secret cannot be hidden.
 pub fn compare_edit(
     program: &Program,
     past: &RunState,
     params: &Map<String, Value>,
     secrets: &Secrets,
     digest_key: &[u8],
-) -> Result<Edits, EvalError> {
+) -> Result<Edits, StartError> {
     let values: Map<String, Value> = secrets
         .iter()
         .map(|(name, value)| (name.to_owned(), value.into()))
@@ -252,7 +253,7 @@ pub fn compare_edit(
         program,
         past,
         world: &world,
-        redactor: Redactor::new(secrets.iter().map(|(_, value)| value), digest_key),
+        redactor: Redactor::new(secrets.iter().map(|(_, value)| value), digest_key)?,
     };
     let mut edits = Edits::default();
     for at in program.topological() {

@@ -16,7 +16,7 @@ use super::past::Replay;
 use super::recorder::Recorder;
 use super::undo::Done;
 use super::verdict::Verdict;
-use super::{Console, Ended, Past, Request};
+use super::{Console, Ended, Past, Request, StartError};
 use crate::base::{Cancel, Clock, Deadline, Duration, EndReason, RunId, StepPath};
 use crate::compile::{Program, World};
 use crate::event::{
@@ -84,7 +84,7 @@ struct Rest {
 fn engine<'a>(
     request: Request<'a>,
     run: Map<String, Value>,
-) -> Result<(Engine<'a>, Rest), EvalError> {
+) -> Result<(Engine<'a>, Rest), StartError> {
     let program = request.program;
     let past = request.past;
     let secrets: Map<String, Value> = request
@@ -97,7 +97,7 @@ fn engine<'a>(
     let redactor = Arc::new(Redactor::new(
         request.secrets.iter().map(|(_, value)| value),
         &request.digest_key,
-    ));
+    )?);
     let (transients, passing) = mpsc::channel(QUEUE);
     let shared = Arc::new(Shared {
         run: request.run.clone(),
@@ -156,8 +156,8 @@ fn engine<'a>(
 /// Looks what a run of a program would do. Nothing is recorded.
 ///
 /// # Errors
-/// When a variable or a connection has no value.
-pub async fn plan(request: Request<'_>) -> Result<Plan, EvalError> {
+/// When a variable or a connection has no value or a secret cannot be hidden.
+pub async fn plan(request: Request<'_>) -> Result<Plan, StartError> {
     let playbook = request.program.playbook().name.value.clone();
     let run = json!({ "playbook": playbook });
     let run = run.as_object().cloned().unwrap_or_default();
@@ -183,8 +183,8 @@ pub async fn plan(request: Request<'_>) -> Result<Plan, EvalError> {
 /// Runs a program to its end.
 ///
 /// # Errors
-/// When a variable or a connection has no value: then nothing has run.
-pub async fn run(request: Request<'_>) -> Result<Ended, EvalError> {
+/// When a variable or a connection has no value or a secret cannot be hidden: then nothing has run.
+pub async fn run(request: Request<'_>) -> Result<Ended, StartError> {
     let started = request.clock.now();
     let started_at = match &request.past {
         Some(past) => past.state.started_at,

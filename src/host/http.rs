@@ -5,6 +5,7 @@
 //!   secrets: they go to the origin that they were written for and to no other.
 //! - No proxy, whatever the environment says: what is asked is the server that the URL names.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::sync::Arc;
 
@@ -33,6 +34,8 @@ pub struct HttpRequest {
     pub method: SafeMethod,
     /// What; `http` or `https`.
     pub url: Url,
+    /// The same for people, without secrets: what messages call it.
+    pub name: String,
     /// Sent to the origin of `url`, and to no other that it redirects to.
     pub headers: HeaderMap,
     /// Whose signature counts, with `https`.
@@ -80,12 +83,38 @@ pub struct HttpExchange {
     pub certificate: Option<Certificate>,
 }
 
-/// `url` for people: without what may be a password.
-pub fn shown(url: &Url) -> String {
-    let mut url = url.clone();
+/// `text`, a URL as its author wrote it, for people: without user and password. Nothing else is cut
+/// off or written in another way, so that secrets in it are found and hidden.
+pub fn as_written(text: &str) -> String {
+    let nobody = |url: Url| url.username().is_empty() && url.password().is_none();
+    let plain = match Url::parse(text) {
+        Ok(url) => nobody(url),
+        Err(_) => !text.contains('@'),
+    };
+    if plain {
+        return text.to_owned();
+    }
+    // Where a second `@` leaves open which of them ends the password, none of it is shown.
+    if let Some((scheme, rest)) = text.split_once("://")
+        && let Some((user, rest)) = rest.split_once('@')
+        && !scheme.contains('@')
+        && !rest.contains('@')
+        && !user.contains('/')
+    {
+        return format!("{scheme}://{rest}");
+    }
+    match text.get(..8) {
+        Some("https://") => "https://…".to_owned(),
+        _ => "http://…".to_owned(),
+    }
+}
+
+/// `url`, that a server named, for people: without what may be a password or a token.
+fn shown(mut url: Url) -> String {
     // Both refuse only on URLs without a host, which have neither.
     let _ = url.set_password(None);
     let _ = url.set_username("");
+    url.set_query(None);
     url.set_fragment(None);
     url.to_string()
 }
@@ -151,39 +180,58 @@ impl<'a> Exchange<'a> {
         })
     }
 
-    fn action(&self, url: &Url) -> String {
-        format!("get an answer from {}", shown(url))
-    }
-
     async fn run(&self) -> Result<HttpAnswer, ReachError> {
         let clock = self.scope.clock();
         let start = clock.now();
         let allowance = self.scope.allow(self.request.timeout);
         let mut url = self.request.url.clone();
+        let mut name = self.request.name.clone();
         let mut left = self.request.redirects;
         let (mut response, location) = loop {
-            let response = self.ask(&url, allowance).await?;
-            let location = redirect_of(&response, &url);
+            let response = self.ask(&url, &name, allowance).await?;
+            let location = self.redirect_of(&response, &url);
             match location {
-                Some(next) if left > 0 && may_follow(&url, &next) => {
+                Some((next, its_name)) if left > 0 && may_follow(&url, &next) => {
                     left -= 1;
                     url = next;
+                    name = its_name;
                 }
                 location => break (response, location),
             }
         };
         let status = response.status().as_u16();
-        let (body, body_end) = self.read(&mut response, &url, allowance).await?;
+        let (body, body_end) = self.read(&mut response, &name, allowance).await?;
         Ok(HttpAnswer {
             status,
-            location: location.as_ref().map(shown),
+            location: location.map(|(_, name)| name),
             body,
             body_end,
             took: clock.now().since(start),
         })
     }
 
-    async fn ask(&self, url: &Url, allowance: Allowance) -> Result<reqwest::Response, ReachError> {
+    /// Where `response` points to, and what to call that.
+    fn redirect_of(&self, response: &reqwest::Response, url: &Url) -> Option<(Url, String)> {
+        if !response.status().is_redirection() {
+            return None;
+        }
+        let location = response.headers().get(LOCATION)?.to_str().ok()?;
+        let next = url.join(location).ok()?;
+        // A server may repeat a secret: it is hidden before the URL's parts are told apart.
+        let name = match self.scope.shared.redactor.text(location) {
+            Cow::Borrowed(_) => shown(next.clone()),
+            Cow::Owned(masked) => url.join(&masked).map_or(masked, shown),
+        };
+        Some((next, name))
+    }
+
+    async fn ask(
+        &self,
+        url: &Url,
+        name: &str,
+        allowance: Allowance,
+    ) -> Result<reqwest::Response, ReachError> {
+        let action = || format!("get an answer from {name}");
         let request = match self.request.method {
             SafeMethod::Get => self.client.get(url.clone()),
             SafeMethod::Head => self.client.head(url.clone()),
@@ -195,8 +243,8 @@ impl<'a> Exchange<'a> {
         };
         match self.scope.within(allowance, request.send()).await {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(self.error(self.action(url), &error)),
-            Err(stopped) => Err(stopped.error(self.action(url))),
+            Ok(Err(error)) => Err(self.error(action(), &error)),
+            Err(stopped) => Err(stopped.error(action())),
         }
     }
 
@@ -205,10 +253,10 @@ impl<'a> Exchange<'a> {
     async fn read(
         &self,
         response: &mut reqwest::Response,
-        url: &Url,
+        name: &str,
         allowance: Allowance,
     ) -> Result<(Vec<u8>, BodyEnd), ReachError> {
-        let action = || format!("read the body of {}", shown(url));
+        let action = || format!("read the body of {name}");
         let mut body = Vec::new();
         loop {
             let error = match self.scope.within(allowance, response.chunk()).await {
@@ -299,14 +347,6 @@ fn innermost(error: &reqwest::Error) -> String {
     }
 }
 
-fn redirect_of(response: &reqwest::Response, url: &Url) -> Option<Url> {
-    if !response.status().is_redirection() {
-        return None;
-    }
-    let location = response.headers().get(LOCATION)?.to_str().ok()?;
-    url.join(location).ok()
-}
-
 /// Never from TLS to plain text, and never to something that is not HTTP.
 fn may_follow(from: &Url, to: &Url) -> bool {
     match to.scheme() {
@@ -332,13 +372,25 @@ impl reqwest::dns::Resolve for Names {
 
 #[cfg(test)]
 mod tests {
-    use super::{may_follow, shown};
+    use super::{as_written, may_follow, shown};
     use reqwest::Url;
 
     #[test]
     fn never_shows_a_password() {
-        let url = Url::parse("https://user:hunter2@example.org/health?x=1#y").unwrap();
-        assert_eq!(shown(&url), "https://example.org/health?x=1");
+        let url = Url::parse("https://user:hunter2@example.org/health?token=x#y").unwrap();
+        assert_eq!(shown(url), "https://example.org/health");
+        for (written, wanted) in [
+            (
+                "https://u:p@Example.org/a?x=1#y",
+                "https://Example.org/a?x=1#y",
+            ),
+            ("https://example.org?to=a@b", "https://example.org?to=a@b"),
+            ("https://u:p@example.org?to=a@b", "https://…"),
+            ("http:u:p@example.org//x", "http://…"),
+            ("http://u:p@example.org:***/", "http://example.org:***/"),
+        ] {
+            assert_eq!(as_written(written), wanted);
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::base::Duration;
 use crate::base::field::{Pattern, SecretText};
 use crate::event::{EffectClass, Finding, Level, RepeatClass};
 use crate::host::Observe;
-use crate::host::http::{BodyEnd, HttpAnswer, HttpRequest, SafeMethod, shown};
+use crate::host::http::{BodyEnd, HttpAnswer, HttpRequest, SafeMethod, as_written};
 use crate::host::tls::{Certificate, Trust};
 use crate::step::{Description, Look, Outcome, Partial, StepError, StepType};
 use crate::steps::latency::{self, Limits};
@@ -47,6 +47,10 @@ pub enum Method {
 /// sends one byte a second ends it too. At most 1 MiB of the body is read. No proxy is used,
 /// whatever the environment says. Headers are not sent to other origins that a redirect leads to.
 ///
+/// Secrets may flow into `url` and `headers`. Findings call the server by its URL as it is written,
+/// without user and password and with secrets hidden; of the URL that a redirect leads to they show
+/// neither user and password nor query and fragment.
+///
 /// # Changes
 ///
 /// Nothing: GET and HEAD only.
@@ -72,7 +76,8 @@ pub enum Method {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// What to ask for; `http://…` or `https://…`.
+    /// What to ask for; `http://…` or `https://…`. Secrets may flow in here: as
+    /// they are, so that one with `#`, `?` or `/` in it has to be percent-encoded already.
     pub url: SecretText,
     /// How to ask.
     #[serde(default)]
@@ -243,10 +248,8 @@ impl StepType for Check {
 
     fn describe(config: &Partial) -> Description {
         let method = config.text("method").unwrap_or_else(|| "GET".to_owned());
-        let url = match config.text("url") {
-            Some(text) => Url::parse(&text).map_or(text, |url| shown(&url)),
-            None => String::new(),
-        };
+        let url = config.text("url").map(|text| as_written(&text));
+        let url = url.unwrap_or_default();
         Description::line(format!("ask {method} {url}"))
     }
 }
@@ -254,7 +257,8 @@ impl StepType for Check {
 impl Look for Check {
     async fn look(config: Config, host: &Observe) -> Result<Outcome<Outputs>, StepError> {
         let url = config.parsed_url().map_err(StepError::permanent)?;
-        let subject = shown(&url);
+        // Hidden before anything is cut off: half a secret is not found any more.
+        let subject = as_written(&host.scope().shared.redactor.text(config.url.expose()));
         let request = HttpRequest {
             method: match config.method {
                 Method::Get => SafeMethod::Get,
@@ -266,6 +270,7 @@ impl Look for Check {
             redirects: config.follow_redirects,
             body_limit: BODY_LIMIT,
             url,
+            name: subject.clone(),
         };
         let exchange = host.http(request).await;
         let now = host.scope().clock().wall();

@@ -260,6 +260,43 @@ async fn headers_stay_at_their_origin() {
 }
 
 #[tokio::test]
+async fn no_part_of_a_secret_in_the_url_is_shown() {
+    let secret = "k3y/+= va'#Zt9";
+    let port = serve(|mut stream, _| {
+        let _ = write!(
+            stream,
+            "HTTP/1.1 302 Found\r\nLocation: /x/k3y/+= va'#Zt9\r\nContent-Length: 0\r\n\r\n"
+        );
+    });
+    let mut test = testing::scope();
+    let scope = Arc::get_mut(&mut test.scope).unwrap();
+    Arc::get_mut(&mut scope.shared).unwrap().redactor =
+        Arc::new(crate::event::Redactor::new([secret, "Pa55.Localhost"], b"key").unwrap());
+    for url in [
+        format!("http://127.0.0.1:{port}/?k={secret}"),
+        format!("http://127.0.0.1:{port}/{secret}"),
+        format!("http://127.0.0.1:1/{secret}"),
+        "http://Pa55.Localhost:1/".to_owned(),
+    ] {
+        for redirects in [0, 1] {
+            let config = json!({ "url": url, "follow_redirects": redirects });
+            let outcome = look_in(&test, config).await.unwrap();
+            assert!(!outcome.findings.is_empty());
+            let shown = serde_json::to_string(&outcome.findings).unwrap();
+            let shown = scope_text(&test, &shown);
+            assert!(shown.contains("***"), "{shown}");
+            for part in ["k3y", "va'", "va%27", "Zt9", "55."] {
+                assert!(!shown.contains(part), "{part}: {shown}");
+            }
+        }
+    }
+}
+
+fn scope_text(test: &TestScope, text: &str) -> String {
+    test.scope.shared.redactor.text(text).into_owned()
+}
+
+#[tokio::test]
 async fn head_reads_no_body() {
     let port = serve(|mut stream, asked| {
         assert!(asked.starts_with("HEAD /health "));
