@@ -353,6 +353,9 @@ pub(super) struct LogsArgs {
     pub run: String,
     /// A step or an item of one, such as `backup` or `reindex[3]`
     pub step: Option<String>,
+    /// On a terminal too: the bytes as they were written, one log after the other
+    #[arg(long)]
+    pub raw: bool,
 }
 
 #[derive(Debug, Args)]

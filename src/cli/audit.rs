@@ -12,6 +12,7 @@ use crate::audit::{Verification, verify};
 use crate::base::Format;
 use crate::base::count::plural;
 use crate::host::StateDir;
+use crate::report::clean;
 
 pub(super) fn run(out: &mut Output, args: AuditArgs) -> u8 {
     match args.verb {
@@ -168,8 +169,9 @@ fn line(record: &Record) -> String {
         .map(|attempt| format!("#{attempt}"))
         .unwrap_or_default();
     let path = format!("{path}{attempt}");
-    format!(
+    let line = format!(
         "{:>5}  {}  {:14}  {path:20}  {data}",
         record.seq, record.at, record.kind
-    )
+    );
+    clean::line(&line).into_owned()
 }

@@ -476,3 +476,21 @@ steps:
         "ok"
     );
 }
+
+#[test]
+fn logs_in_a_pipe_are_the_bytes_that_were_written() {
+    let written = "a\u{1b}[31mb\u{9b}c\r\tno line's end";
+    let run = Runbook::new()
+        .arg("run")
+        .playbook(
+            "runbook: v1\nname: bytes\nsteps:\n  - { id: say, effect: read, exec.command: { argv: \
+             [cat, written.txt] } }\n",
+        )
+        .file("written.txt", written)
+        .run();
+    run.expect_code(0);
+    for args in [&["logs"][..], &["logs", "last", "say"], &["logs", "--raw"]] {
+        let ran = run.then().args(args).run();
+        assert_eq!(ran.expect_code(0).stdout, written, "{ran}");
+    }
+}
