@@ -494,3 +494,34 @@ fn logs_in_a_pipe_are_the_bytes_that_were_written() {
         assert_eq!(ran.expect_code(0).stdout, written, "{ran}");
     }
 }
+
+#[test]
+fn a_report_never_overwrites_what_is_run() {
+    let fixed =
+        format!("{PLAYBOOK}reports: [{{ format: json, path: \"${{{{ params.word }}}}\" }}]\n");
+    let runs: [(&str, &[&str], &str); 3] = [
+        (
+            PLAYBOOK,
+            &["--report", "json=./playbook.yaml"],
+            "the playbook",
+        ),
+        (
+            PLAYBOOK,
+            &["--report", "json=runbook.yaml"],
+            "the project file",
+        ),
+        (&fixed, &["-p", "word=playbook.yaml"], "the playbook"),
+    ];
+    for (playbook, args, what) in runs {
+        let ran = Runbook::new()
+            .file("runbook.yaml", "runbook-project: v1\n")
+            .arg("run")
+            .playbook(playbook)
+            .args(args)
+            .run();
+        let told = format!("would overwrite {what} itself");
+        assert!(ran.expect_code(2).stderr.contains(&told), "{ran}");
+        assert_eq!(ran.read("playbook.yaml"), playbook);
+        assert!(!ran.state().exists(), "nothing ran\n{ran}");
+    }
+}
