@@ -204,12 +204,14 @@ fn a_run_is_told_afterwards() {
         "{text}"
     );
     assert_eq!(verb(&["history", "-n", "1"]).stdout.lines().count(), 1);
-    assert_eq!(
-        verb(&["history", "--playbook", "other"])
-            .expect_code(0)
-            .stdout,
-        ""
+    let none = verb(&["history", "--playbook", "tuor"]);
+    assert_eq!(none.expect_code(0).stdout, "");
+    assert!(
+        none.stderr.contains("no run of playbook `tuor` in "),
+        "{none}"
     );
+    assert!(none.stderr.contains("did you mean `tour`?"), "{none}");
+    verb(&["history", "-n", "0"]).expect_code(2);
 
     let status = verb(&["status", "--format=json"]).json();
     assert_eq!(status["run"]["id"], id(0));
