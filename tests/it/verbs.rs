@@ -527,3 +527,22 @@ fn a_report_never_overwrites_what_is_run() {
         assert!(!ran.state().exists(), "nothing ran\n{ran}");
     }
 }
+
+#[test]
+fn what_does_not_verify_is_named() {
+    let ran = ran(&[]);
+    std::fs::create_dir(ran.state().join("runs/lost+found")).expect("it can be made");
+    let verified = ran.then().args(["audit", "verify"]).run();
+    let told = &verified.expect_code(0).stdout;
+    assert!(told.ends_with("verified: the ledger and 1 run\n"), "{told}");
+    assert!(!told.contains("ok, "), "{told}");
+    let ledger = ran.state().join("ledger.jsonl");
+    let text = std::fs::read_to_string(&ledger).expect("it is there");
+    std::fs::write(&ledger, text + "garbage\n").expect("it can be written");
+    let verified = ran.then().args(["audit", "verify"]).run();
+    let told = &verified.expect_code(5).stdout;
+    assert!(
+        told.ends_with("NOT VERIFIED: the ledger is bad; 1 run verified\n"),
+        "{told}"
+    );
+}
