@@ -366,8 +366,8 @@ pub(super) struct ExplainArgs {
 #[derive(Debug, Args)]
 pub(super) struct HistoryArgs {
     /// How many runs
-    #[arg(short = 'n', long, default_value_t = 20, value_name = "N")]
-    pub limit: usize,
+    #[arg(short = 'n', long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: u32,
     /// Of this playbook alone
     #[arg(long, value_name = "NAME")]
     pub playbook: Option<String>,
@@ -393,6 +393,9 @@ pub(super) struct LogsArgs {
     pub run: String,
     /// A step or an item of one, such as `backup` or `reindex[3]`
     pub step: Option<String>,
+    /// On a terminal too: the bytes as they were written, one log after the other
+    #[arg(long)]
+    pub raw: bool,
 }
 
 #[derive(Debug, Args)]

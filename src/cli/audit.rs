@@ -8,10 +8,11 @@ use super::{exit, status};
 use crate::audit::JournalReader;
 use crate::audit::Record;
 use crate::audit::lookup;
-use crate::audit::{Verification, verify};
+use crate::audit::{RunVerdict, Verification, verify};
 use crate::base::Format;
 use crate::base::count::plural;
 use crate::host::StateDir;
+use crate::report::clean;
 
 pub(super) fn run(out: &mut Output, args: AuditArgs) -> u8 {
     match args.verb {
@@ -62,7 +63,10 @@ fn check(out: &mut Output, run: Option<&str>, format: Format) -> u8 {
 fn print(out: &mut Output, found: &Verification) {
     let good = |good: bool| if good { "ok" } else { "BAD" };
     let ledger = match &found.ledger.fault {
-        None => format!("ok, {} records", found.ledger.records),
+        None => plural(
+            usize::try_from(found.ledger.records).unwrap_or(usize::MAX),
+            "record",
+        ),
         Some(fault) => format!("{} records verify, then: {fault}", found.ledger.records),
     };
     let ledger_good = found
@@ -72,27 +76,23 @@ fn print(out: &mut Output, found: &Verification) {
         .is_none_or(|fault| fault.is_torn());
     let mut text = format!("{:4} ledger            {ledger}\n", good(ledger_good));
     for run in &found.runs {
+        let verdict = run.verdict.to_string();
         text.push_str(&format!(
             "{:4} {:16}  {}\n",
             good(run.verdict.is_good()),
-            run.name,
-            run.verdict
+            clean::line(&run.name),
+            verdict.strip_prefix("ok, ").unwrap_or(&verdict)
         ));
     }
-    let bad = found
-        .runs
-        .iter()
-        .filter(|run| !run.verdict.is_good())
-        .count();
-    text.push_str(&match (found.is_good(), bad) {
-        (true, _) => format!(
-            "\nverified: the ledger and {}\n",
-            plural(found.runs.len(), "run")
-        ),
-        (false, bad) => format!(
-            "\nNOT VERIFIED: {bad} of {} bad\n",
-            plural(found.runs.len(), "run")
-        ),
+    let runs = found.runs.iter();
+    let runs = runs.filter(|run| !matches!(run.verdict, RunVerdict::NoRun));
+    let bad = runs.clone().filter(|run| !run.verdict.is_good()).count();
+    let runs = plural(runs.count(), "run");
+    text.push_str(&match (ledger_good, bad) {
+        (true, 0) => format!("\nverified: the ledger and {runs}\n"),
+        (true, bad) => format!("\nNOT VERIFIED: {bad} of {runs} bad\n"),
+        (false, 0) => format!("\nNOT VERIFIED: the ledger is bad; {runs} verified\n"),
+        (false, bad) => format!("\nNOT VERIFIED: the ledger and {bad} of {runs} bad\n"),
     });
     out.data(text);
 }
@@ -168,8 +168,9 @@ fn line(record: &Record) -> String {
         .map(|attempt| format!("#{attempt}"))
         .unwrap_or_default();
     let path = format!("{path}{attempt}");
-    format!(
+    let line = format!(
         "{:>5}  {}  {:14}  {path:20}  {data}",
         record.seq, record.at, record.kind
-    )
+    );
+    clean::line(&line).into_owned()
 }

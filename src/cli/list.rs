@@ -11,6 +11,7 @@ use crate::base::Format;
 use crate::base::count::plural;
 use crate::compile;
 use crate::diag::Sources;
+use crate::report::clean;
 
 /// A playbook in a folder, as far as it could be read.
 struct Listed {
@@ -96,6 +97,7 @@ fn print(out: &mut Output, folder: &Path, listed: &[Listed]) {
             (Some(name), _) if playbook.description.is_empty() => name.clone(),
             (Some(_), _) => playbook.description.clone(),
         };
+        let about = clean::line(&about);
         out.line(format_args!("{path:width$}  {about}"));
     }
 }

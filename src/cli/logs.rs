@@ -1,4 +1,7 @@
-//! `runbook logs RUN [STEP]`: what a run's processes wrote.
+//! `runbook logs RUN [STEP]`: what a run's processes wrote; byte for byte, but for a terminal, which
+//! would obey what stands in it.
+
+use std::io::IsTerminal as _;
 
 use super::args::LogsArgs;
 use super::output::Output;
@@ -7,6 +10,7 @@ use crate::base::{StepPath, suggest};
 use crate::diag::did_you_mean;
 use crate::event::{LogFile, RunState};
 use crate::host::{StateDir, files};
+use crate::report::clean;
 
 pub(super) fn run(out: &mut Output, args: LogsArgs) -> u8 {
     let (folder, run) = match status::load(out, &args.run) {
@@ -36,38 +40,57 @@ pub(super) fn run(out: &mut Output, args: LogsArgs) -> u8 {
         out.note_line(&format!("the processes of {of} wrote nothing"));
         return exit::DONE;
     }
-    let titles = logs.len() > 1;
+    let titles = logs.len() > 1 && !args.raw;
+    let raw = args.raw || !std::io::stdout().is_terminal();
     let mut code = exit::DONE;
+    let mut broken_line = false;
     for (path, log) in logs {
         if titles {
+            if std::mem::take(&mut broken_line) {
+                out.data("\n");
+            }
             out.line(format_args!("==> {path} ({}) <==", log.file));
         }
-        if !print(out, &folder, &run, log) {
-            code = exit::AUDIT;
+        let Some(bytes) = read(out, &folder, &run, log, &mut code) else {
+            continue;
+        };
+        let ends_open = !bytes.is_empty() && !bytes.ends_with(b"\n");
+        if raw {
+            out.bytes(&bytes);
+            broken_line = ends_open;
+        } else {
+            // Colours that a program chose are for its own terminal.
+            let text = String::from_utf8_lossy(&bytes);
+            let text = anstream::adapter::strip_str(&text).to_string();
+            out.data(clean::block(&text));
+            out.data(if ends_open { "\n" } else { "" });
         }
     }
     code
 }
 
-/// Prints one log, and says so if it is not what was recorded.
-fn print(out: &mut Output, folder: &StateDir, run: &RunState, log: &LogFile) -> bool {
+/// Reads one log, and says so if it is not what was recorded.
+fn read(
+    out: &Output,
+    folder: &StateDir,
+    run: &RunState,
+    log: &LogFile,
+    code: &mut u8,
+) -> Option<Vec<u8>> {
     use sha2::Digest as _;
     let path = folder.run(&run.run).join(&log.file);
     match files::read_limited(&path, u64::MAX - 1) {
         Ok(bytes) => {
-            out.data(String::from_utf8_lossy(&bytes));
-            if !bytes.ends_with(b"\n") && !bytes.is_empty() {
-                out.data("\n");
-            }
-            let same = hex::encode(sha2::Sha256::digest(&bytes)) == log.sha256;
-            if !same {
+            if hex::encode(sha2::Sha256::digest(&bytes)) != log.sha256 {
                 out.error(&format!("{} is not what was recorded", log.file), None);
+                *code = exit::AUDIT;
             }
-            same
+            Some(bytes)
         }
         Err(error) => {
             out.error(&error.to_string(), None);
-            false
+            *code = exit::AUDIT;
+            None
         }
     }
 }

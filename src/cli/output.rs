@@ -11,6 +11,7 @@ use anstyle::{AnsiColor, Style};
 use super::args::{Color, Global};
 use super::exit;
 use crate::diag::{self, Code, Diagnostic, Sources};
+use crate::report::clean;
 use crate::report::terminal::Verbosity;
 
 /// The two outputs of the program.
@@ -103,6 +104,13 @@ impl Output {
         self.note(result);
     }
 
+    /// Prints bytes as they are.
+    pub fn bytes(&mut self, bytes: &[u8]) {
+        let mut out = io::stdout().lock();
+        let result = out.write_all(bytes).and_then(|()| out.flush());
+        self.note(result);
+    }
+
     /// Standard output for someone who writes while this does not; what fails there is told at the end.
     pub fn watched(&self) -> Watched {
         Watched(io::stdout(), self.failure.clone())
@@ -123,32 +131,36 @@ impl Output {
 
     /// Says on standard error what went wrong, and what to do.
     pub fn error(&self, message: &str, help: Option<&str>) {
+        let message = clean::block(message);
         self.tell(format_args!(
             "{ERROR}error{ERROR:#}{BOLD}: {message}{BOLD:#}\n"
         ));
-        if let Some(help) = help {
+        if let Some(help) = help.map(clean::block) {
             self.tell(format_args!("{HELP}help{HELP:#}: {help}\n"));
         }
     }
 
     /// Says on standard error what went wrong, under a code that `runbook explain` knows.
     pub fn coded_error(&self, code: Code, message: &str, help: Option<&str>) {
+        let message = clean::block(message);
         self.tell(format_args!(
             "{ERROR}error[{code}]{ERROR:#}{BOLD}: {message}{BOLD:#}\n"
         ));
-        if let Some(help) = help {
+        if let Some(help) = help.map(clean::block) {
             self.tell(format_args!("{HELP}help{HELP:#}: {help}\n"));
         }
     }
 
     /// Says on standard error what is worth attention.
     pub fn warn(&self, message: &str) {
+        let message = clean::block(message);
         self.tell(format_args!("{WARNING}warning{WARNING:#}: {message}\n"));
     }
 
     /// Says something on standard error, unless only problems are wanted.
     pub fn note_line(&self, message: &str) {
         if !self.quiet {
+            let message = clean::block(message);
             self.tell(format_args!("{DIM}{message}{DIM:#}\n"));
         }
     }

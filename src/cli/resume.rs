@@ -71,6 +71,10 @@ fn go_on(out: &mut Output, args: &ResumeArgs, from: Option<&str>) -> u8 {
     let Some(params) = load::params_again(out, &program, &past.params, &args.params) else {
         return exit::USAGE;
     };
+    if let Err(message) = reports::refuse(&program, &params, &reports) {
+        out.coded_error(codes::BAD_REPORT, &message, Some("name another file"));
+        return exit::USAGE;
+    }
     let resolved = match resolve::said(&state, &id) {
         Ok(resolved) => resolved,
         Err(error) => return Refusal::host(error).tell(out),

@@ -59,6 +59,10 @@ pub(super) fn run(out: &mut Output, args: RunArgs) -> u8 {
             return exit::USAGE;
         }
     };
+    if let Err(message) = reports::refuse(&program, &params, &reports) {
+        out.coded_error(codes::BAD_REPORT, &message, Some("name another file"));
+        return exit::USAGE;
+    }
     let only = match begin::only(&program, &args.steps) {
         Ok(only) => only,
         Err((message, help)) => {

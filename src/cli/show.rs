@@ -10,6 +10,7 @@ use crate::compile::Program;
 use crate::event::Section;
 use crate::expr::{Part, Template};
 use crate::model::{Param, SecretSource};
+use crate::report::clean;
 
 pub(super) fn run(out: &mut Output, args: PlaybookArgs) -> u8 {
     let registry = crate::steps::registry();
@@ -71,7 +72,7 @@ fn text(out: &mut Output, program: &Program) {
     let playbook = program.playbook();
     out.line(&playbook.name.value);
     if let Some(description) = &playbook.description {
-        out.line(format_args!("  {description}"));
+        out.line(format_args!("  {}", clean::block(description)));
     }
     for (key, value) in &playbook.labels {
         out.line(format_args!(
@@ -84,7 +85,7 @@ fn text(out: &mut Output, program: &Program) {
         for (name, declared) in &playbook.params {
             out.line(format_args!("  {name}  {}", param(declared)));
             if let Some(description) = &declared.description {
-                out.line(format_args!("    {description}"));
+                out.line(format_args!("    {}", clean::block(description)));
             }
         }
     }
@@ -126,7 +127,7 @@ fn text(out: &mut Output, program: &Program) {
                 step.ty.name(),
                 node.effect
             );
-            out.line(line.trim_end());
+            out.line(clean::line(line.trim_end()));
             if let Some(when) = &step.when {
                 out.line(format_args!("  {:ids$}  when {}", "", when.source().trim()));
             }

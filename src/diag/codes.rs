@@ -187,6 +187,9 @@ codes! {
         "It refers to nothing that can change.";
     ALLOWED_DESTROY "RB706" "a destructive step whose failure is allowed"
         "`on_error: continue` lets later steps run after a destructive step that failed half-way.";
+    FIXED_REPORT "RB707" "a report that the next run overwrites"
+        "Its path is the same in every run. With `${{ run.id }}` in it, each run has a report of its \
+         own.";
 
     FILE_UNREADABLE "RB801" "a file that cannot be read"
         "It does not exist, is no regular file, or may not be read; the message says which.";

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::tally::{Levels, Statuses, Tally};
+use super::tally::{self, Levels, Statuses, Tally};
 use crate::base::{RunId, StepId, StepPath};
 use crate::event::{
     ApprovalAsk, EffectClass, Finding, Level, LogFile, RepeatClass, RunState, RunStatus, Section,
@@ -52,7 +52,11 @@ pub fn status(state: &RunState) -> String {
     document(&StatusDocument {
         schema_version: SCHEMA_VERSION,
         run: Run::of(state),
-        steps: state.steps.values().map(Step::of).collect(),
+        steps: state
+            .steps
+            .values()
+            .map(|step| Step::of(state, step))
+            .collect(),
     })
 }
 
@@ -112,7 +116,8 @@ struct Step<'a> {
     path: &'a StepPath,
     status: Status,
     allowed: bool,
-    changed: bool,
+    /// Null where nobody knows.
+    changed: Option<bool>,
     attempts: u32,
     findings: &'a [Finding],
     outputs: &'a Value,
@@ -194,6 +199,7 @@ fn statuses(statuses: &Statuses) -> IndexMap<&'static str, usize> {
         .chain([
             ("allowed", statuses.allowed()),
             ("changed", statuses.changed()),
+            ("may_have_changed", statuses.may_have_changed()),
         ])
         .collect()
 }
@@ -205,7 +211,7 @@ fn levels(levels: &Levels) -> IndexMap<&'static str, usize> {
 }
 
 impl<'a> Step<'a> {
-    fn of(step: &'a StepState) -> Self {
+    fn of(state: &RunState, step: &'a StepState) -> Self {
         let failed = step.failed_attempts.iter().map(|failed| FailedAttempt {
             attempt: failed.attempt,
             error: &failed.error,
@@ -216,7 +222,7 @@ impl<'a> Step<'a> {
             path: &step.path,
             status: step.status,
             allowed: step.allowed,
-            changed: step.changed,
+            changed: tally::changed(state, step),
             attempts: step.attempts,
             findings: &step.findings,
             outputs: &step.outputs,

@@ -5,7 +5,7 @@
 
 mod amount;
 mod brief;
-pub mod clean;
+pub(crate) mod clean;
 pub mod diagnostics;
 pub mod github;
 pub mod graph;

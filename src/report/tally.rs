@@ -1,7 +1,7 @@
 //! Counts over a run: how many steps ended how, how many findings weigh what.
 
 use crate::base::StepPath;
-use crate::event::{Finding, Level, RunState, Section, Status, StepState};
+use crate::event::{EffectClass, Finding, Level, RunState, Section, Status, StepState};
 
 use super::amount;
 
@@ -12,6 +12,7 @@ pub(crate) struct Statuses {
     /// Of those, the ones whose failure lets the run go on.
     allowed: [usize; Status::ALL.len()],
     changed: usize,
+    may_have_changed: usize,
 }
 
 /// The order in which people read them.
@@ -27,14 +28,16 @@ const ORDER: [Status; Status::ALL.len()] = [
 ];
 
 impl Statuses {
-    /// Counts one more.
-    pub(crate) fn add(&mut self, status: Status, allowed: bool, changed: bool) {
+    /// Counts one more; `changed` is none where nobody knows.
+    pub(crate) fn add(&mut self, status: Status, allowed: bool, changed: Option<bool>) {
         self.counts[position(status)] += 1;
         if allowed && status.is_bad() {
             self.allowed[position(status)] += 1;
         }
-        if changed {
-            self.changed += 1;
+        match changed {
+            Some(true) => self.changed += 1,
+            Some(false) => {}
+            None => self.may_have_changed += 1,
         }
     }
 
@@ -51,6 +54,11 @@ impl Statuses {
     /// How many changed something.
     pub(crate) fn changed(&self) -> usize {
         self.changed
+    }
+
+    /// Of how many nobody knows whether they changed something.
+    pub(crate) fn may_have_changed(&self) -> usize {
+        self.may_have_changed
     }
 
     /// How many failures are allowed.
@@ -161,7 +169,8 @@ pub(crate) struct Items {
 impl Items {
     /// Counts one more.
     pub(crate) fn add(&mut self, item: &StepState) {
-        self.statuses.add(item.status, item.allowed, item.changed);
+        self.statuses
+            .add(item.status, item.allowed, changed_itself(item));
         self.levels.add(&item.findings);
     }
 
@@ -206,7 +215,7 @@ impl Tally {
             if step.path.item.is_none() {
                 tally
                     .section(step.section)
-                    .add(step.status, step.allowed, step.changed);
+                    .add(step.status, step.allowed, changed(state, step));
             }
             if !repeats_items(step) {
                 tally.levels.add(&step.findings);
@@ -245,6 +254,29 @@ pub(crate) fn repeats_items(step: &StepState) -> bool {
     step.path.item.is_none() && step.items.is_some_and(|items| items > 0)
 }
 
+/// Whether a step changed something. `None` where nobody knows: it started, is no mere look, and did
+/// not come to a good end.
+pub(crate) fn changed(state: &RunState, step: &StepState) -> Option<bool> {
+    if repeats_items(step) && !step.changed {
+        let paths =
+            (0..step.items.unwrap_or(0)).map(|index| StepPath::item(step.path.step.clone(), index));
+        let mut items = paths.filter_map(|path| state.step(&path));
+        let known = items.all(|item| changed_itself(item).is_some());
+        return known.then_some(false);
+    }
+    changed_itself(step)
+}
+
+/// The same of an item, or of a step without any.
+pub(crate) fn changed_itself(step: &StepState) -> Option<bool> {
+    let may = step.effect.is_some_and(|effect| effect > EffectClass::Read);
+    let over = matches!(
+        step.status,
+        Status::Succeeded | Status::Skipped | Status::Pending
+    );
+    (step.changed || over || !may).then_some(step.changed)
+}
+
 /// Whether a failure lets the run go on: that of an item does where that of its step does.
 pub(crate) fn is_allowed(state: &RunState, step: &StepState) -> bool {
     let whole = || state.step(&StepPath::step(step.path.step.clone()));
@@ -259,16 +291,17 @@ mod tests {
     #[test]
     fn counts_in_words() {
         let mut statuses = Statuses::default();
-        statuses.add(Status::Succeeded, false, true);
-        statuses.add(Status::Succeeded, false, false);
-        statuses.add(Status::Failed, true, false);
-        statuses.add(Status::Failed, false, false);
-        statuses.add(Status::TimedOut, false, false);
+        statuses.add(Status::Succeeded, false, Some(true));
+        statuses.add(Status::Succeeded, false, Some(false));
+        statuses.add(Status::Failed, true, Some(false));
+        statuses.add(Status::Failed, false, None);
+        statuses.add(Status::TimedOut, false, None);
         assert_eq!(
             statuses.in_words(),
             "2 succeeded (1 changed), 1 failed, 1 failed (allowed), 1 timed out"
         );
         assert_eq!((statuses.total(), statuses.bad()), (5, 2));
+        assert_eq!((statuses.changed(), statuses.may_have_changed()), (1, 2));
         let levels = Levels::of(&[
             Finding::ok("a", ""),
             Finding::critical("b", ""),

@@ -204,12 +204,14 @@ fn a_run_is_told_afterwards() {
         "{text}"
     );
     assert_eq!(verb(&["history", "-n", "1"]).stdout.lines().count(), 1);
-    assert_eq!(
-        verb(&["history", "--playbook", "other"])
-            .expect_code(0)
-            .stdout,
-        ""
+    let none = verb(&["history", "--playbook", "tuor"]);
+    assert_eq!(none.expect_code(0).stdout, "");
+    assert!(
+        none.stderr.contains("no run of playbook `tuor` in "),
+        "{none}"
     );
+    assert!(none.stderr.contains("did you mean `tour`?"), "{none}");
+    verb(&["history", "-n", "0"]).expect_code(2);
 
     let status = verb(&["status", "--format=json"]).json();
     assert_eq!(status["run"]["id"], id(0));
@@ -474,5 +476,73 @@ steps:
     assert_eq!(
         scan(", max: 2").expect_code(0).json()["steps"][0]["findings"][0]["level"],
         "ok"
+    );
+}
+
+#[test]
+fn logs_in_a_pipe_are_the_bytes_that_were_written() {
+    let written = "a\u{1b}[31mb\u{9b}c\r\tno line's end";
+    let run = Runbook::new()
+        .arg("run")
+        .playbook(
+            "runbook: v1\nname: bytes\nsteps:\n  - { id: say, effect: read, exec.command: { argv: \
+             [cat, written.txt] } }\n",
+        )
+        .file("written.txt", written)
+        .run();
+    run.expect_code(0);
+    for args in [&["logs"][..], &["logs", "last", "say"], &["logs", "--raw"]] {
+        let ran = run.then().args(args).run();
+        assert_eq!(ran.expect_code(0).stdout, written, "{ran}");
+    }
+}
+
+#[test]
+fn a_report_never_overwrites_what_is_run() {
+    let fixed =
+        format!("{PLAYBOOK}reports: [{{ format: json, path: \"${{{{ params.word }}}}\" }}]\n");
+    let runs: [(&str, &[&str], &str); 3] = [
+        (
+            PLAYBOOK,
+            &["--report", "json=./playbook.yaml"],
+            "the playbook",
+        ),
+        (
+            PLAYBOOK,
+            &["--report", "json=runbook.yaml"],
+            "the project file",
+        ),
+        (&fixed, &["-p", "word=playbook.yaml"], "the playbook"),
+    ];
+    for (playbook, args, what) in runs {
+        let ran = Runbook::new()
+            .file("runbook.yaml", "runbook-project: v1\n")
+            .arg("run")
+            .playbook(playbook)
+            .args(args)
+            .run();
+        let told = format!("would overwrite {what} itself");
+        assert!(ran.expect_code(2).stderr.contains(&told), "{ran}");
+        assert_eq!(ran.read("playbook.yaml"), playbook);
+        assert!(!ran.state().exists(), "nothing ran\n{ran}");
+    }
+}
+
+#[test]
+fn what_does_not_verify_is_named() {
+    let ran = ran(&[]);
+    std::fs::create_dir(ran.state().join("runs/lost+found")).expect("it can be made");
+    let verified = ran.then().args(["audit", "verify"]).run();
+    let told = &verified.expect_code(0).stdout;
+    assert!(told.ends_with("verified: the ledger and 1 run\n"), "{told}");
+    assert!(!told.contains("ok, "), "{told}");
+    let ledger = ran.state().join("ledger.jsonl");
+    let text = std::fs::read_to_string(&ledger).expect("it is there");
+    std::fs::write(&ledger, text + "garbage\n").expect("it can be written");
+    let verified = ran.then().args(["audit", "verify"]).run();
+    let told = &verified.expect_code(5).stdout;
+    assert!(
+        told.ends_with("NOT VERIFIED: the ledger is bad; 1 run verified\n"),
+        "{told}"
     );
 }

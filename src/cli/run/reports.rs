@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::{Map, Value};
+
 use crate::base::{Format, ReportFile};
 use crate::cli::output::Output;
 use crate::compile::{Program, World};
@@ -24,6 +26,41 @@ pub(in crate::cli) fn parse(given: &[String]) -> Result<Vec<ReportFile>, String>
             Ok(report)
         })
         .collect()
+}
+
+/// Says which report would overwrite what the run is made of. What a path needs of a run that has not
+/// begun is not known yet; [`write_all`] looks once more.
+pub(in crate::cli) fn refuse(
+    program: &Program,
+    params: &Map<String, Value>,
+    asked: &[ReportFile],
+) -> Result<(), String> {
+    let world = World::new(program, params.clone(), None, Map::new());
+    let declared = world.iter().flat_map(|world| {
+        let reports = program.playbook().reports.iter();
+        reports.filter_map(|report| match report.path.eval(world) {
+            Ok(Evaluated::Known(path)) => Some(program.info().base_dir.join(path.to_string())),
+            _ => None,
+        })
+    });
+    let asked = asked.iter().map(|report| report.path.clone());
+    { asked.chain(declared) }.try_for_each(|path| keeps_inputs(program, &path))
+}
+
+/// Whether a report at `path` leaves the playbook and its project file alone.
+fn keeps_inputs(program: &Program, path: &Path) -> Result<(), String> {
+    let info = program.info();
+    let real = |path: &Path| path.canonicalize().ok();
+    let is = |input: &Path| real(path).is_some_and(|path| Some(path) == real(input));
+    let what = if is(&info.path) {
+        "the playbook"
+    } else if info.project.as_deref().is_some_and(is) {
+        "the project file"
+    } else {
+        return Ok(());
+    };
+    let path = path.display();
+    Err(format!("the report {path} would overwrite {what} itself"))
 }
 
 /// Writes a report, and says where it is or why not.
@@ -60,10 +97,12 @@ pub(in crate::cli) fn write_all(
         }
     };
     for (format, path) in asked.chain(declared) {
-        all &= match render(state, format) {
+        let text = keeps_inputs(program, &path)
+            .and_then(|()| render(state, format).map_err(|error| error.to_string()));
+        all &= match text {
             Ok(text) => write(out, &path, text.as_bytes()),
-            Err(error) => {
-                out.error(&error.to_string(), None);
+            Err(message) => {
+                out.error(&message, None);
                 false
             }
         };

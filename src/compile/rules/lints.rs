@@ -11,6 +11,15 @@ use crate::model::{OnError, Step, Tree};
 
 pub(super) fn check(context: &Context<'_>, _: &Order, diagnostics: &mut Diagnostics) {
     unused(context, diagnostics);
+    for report in &context.playbook.reports {
+        if report.path.expressions().next().is_none() {
+            diagnostics.push(
+                Diagnostic::warning(codes::FIXED_REPORT, "the next run overwrites this report")
+                    .at(report.span)
+                    .help("put `${{ run.id }}` into its path"),
+            );
+        }
+    }
     for (at, step) in context.steps.iter().enumerate() {
         timeout_order(context, step, diagnostics);
         shell_in_command(step, diagnostics);

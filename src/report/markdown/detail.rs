@@ -8,7 +8,7 @@ use super::text::{cell, code, inline};
 use super::{level_in_words, status_in_words};
 use crate::base::StepPath;
 use crate::event::{Finding, Level, RunState, StepState};
-use crate::report::tally::repeats_items;
+use crate::report::tally::{self, repeats_items};
 use crate::report::{amount, brief};
 
 /// Findings of one step that a record has room for.
@@ -49,10 +49,10 @@ pub(super) fn write(out: &mut String, state: &RunState, step: &StepState) {
         let _ = write!(line, ", {} attempts", step.attempts);
     }
     if let Some(effect) = step.effect {
-        let changed = if step.changed {
-            "changed something"
-        } else {
-            "changed nothing"
+        let changed = match tally::changed(state, step) {
+            Some(true) => "changed something",
+            Some(false) => "changed nothing",
+            None => "may have changed something",
         };
         let _ = write!(line, "; effect `{effect}`, {changed}");
     }

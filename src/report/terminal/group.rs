@@ -67,7 +67,7 @@ impl Known {
                     group
                         .items
                         .statuses
-                        .add(item.status, item.allowed, item.changed);
+                        .add(item.status, item.allowed, Some(item.changed));
                     group.items.levels.add(&item.findings);
                 }
             }
@@ -115,7 +115,7 @@ impl Group {
     pub(super) fn count(&mut self, result: &StepResult) {
         self.items
             .statuses
-            .add(result.status, result.allowed, result.changed);
+            .add(result.status, result.allowed, Some(result.changed));
         self.items.levels.add(&result.findings);
     }
 

@@ -11,6 +11,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, P
 use super::board::{Board, Counts, Picture, Progress, Row};
 use super::look::{self, Ink, Look};
 use super::step::Columns;
+use super::wrap::{cut, width};
 use crate::base::{ByteSize, StepPath};
 use crate::report::pen::Painter;
 use crate::report::{amount, clean};
@@ -124,9 +125,10 @@ impl<W: Write + Send> Live<W> {
             bar.bar.set_style(shape.style(&look));
         }
         let prefix = columns.pad(&path.to_string());
+        let room = room(self.columns, &prefix);
         bar.bar
             .set_prefix(look.paint(Ink::Strong, prefix).to_string());
-        bar.bar.set_message(words(&look, row));
+        bar.bar.set_message(words(&look, row, room));
         if let Some(progress) = row.progress {
             if let Some(total) = progress.total {
                 bar.bar.set_length(total);
@@ -242,8 +244,16 @@ fn template(text: &str) -> ProgressStyle {
         })
 }
 
-/// What stands behind the numbers: the unit, the name, or which attempt is waited for.
-fn words(look: &Look, row: &Row) -> String {
+/// The columns of the words behind `prefix`. The last one of the line stays free: a terminal whose
+/// cursor goes to the next line there would keep what is drawn over.
+fn room(columns: usize, prefix: &str) -> usize {
+    let before = "⠋ ".chars().count() + width(prefix) + " 100ms   ".len();
+    columns.saturating_sub(before + 1)
+}
+
+/// What stands behind the numbers, in at most `room` columns: the unit, the name, or which attempt is
+/// waited for.
+fn words(look: &Look, row: &Row, room: usize) -> String {
     if let Some((attempt, at)) = row.retry {
         let left = at.saturating_duration_since(Instant::now()).as_millis();
         let left = amount::duration(u64::try_from(left).unwrap_or(u64::MAX));
@@ -258,5 +268,28 @@ fn words(look: &Look, row: &Row) -> String {
         (Some(unit), None) => unit.to_owned(),
         (Some(unit), Some(name)) => format!("{unit}, {name}"),
     };
-    look.paint(Ink::Dim, text).to_string()
+    look.paint(Ink::Dim, cut(look, &text, room)).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::{Look, Row, room, words};
+    use crate::report::terminal::wrap::width;
+
+    #[test]
+    fn the_last_column_stays_free() {
+        for name in ["x".repeat(100), "磁盘".repeat(50)] {
+            let row = Row {
+                name: Some(name),
+                since: Instant::now(),
+                progress: None,
+                retry: None,
+            };
+            let text = words(&Look::PLAIN, &row, room(80, "backup"));
+            let line = format!("⠋ backup  100ms  {text}");
+            assert!((77..=79).contains(&width(&line)), "{line}");
+        }
+    }
 }

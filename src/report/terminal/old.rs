@@ -81,8 +81,7 @@ fn items(state: &RunState) -> HashMap<&str, Items> {
         let id = step.path.step.as_str();
         if step.path.item.is_some() {
             let items = all.entry(id).or_default();
-            items.statuses.add(step.status, step.allowed, step.changed);
-            items.levels.add(&step.findings);
+            items.add(step);
         } else if step.items.is_some() {
             all.entry(id).or_default();
         }

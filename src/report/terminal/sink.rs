@@ -217,7 +217,7 @@ impl Terminal {
     fn count(&mut self, view: &StepView, section: Section) {
         if view.path.item.is_none() {
             let statuses = self.tally.section(section);
-            statuses.add(view.status, view.allowed, view.changed);
+            statuses.add(view.status, view.allowed, Some(view.changed));
             if let Some(board) = &self.board {
                 board.count(view.status.is_bad() && !view.allowed);
             }
