@@ -541,48 +541,40 @@ fn finished(ran: &Ran) -> Vec<String> {
         .collect()
 }
 
-/// Kills the engine of a run, and of what goes on with it, after these milliseconds each.
-fn killed_at(millis: &[u64]) {
-    let expected: Vec<String> = told(&{
-        let ran = Runbook::new().arg("run").playbook(&mixed()).run();
-        ran.expect_code(0);
-        ran
-    })
-    .into_keys()
-    .collect();
-    let mut started = Runbook::new().arg("run").playbook(&mixed()).start();
-    for after in millis {
-        std::thread::sleep(Duration::from_millis(*after));
-        started.signal(Signal::KILL);
-        let ran = started.finish();
-        if !ran.state().join("ledger.jsonl").exists() {
-            return;
-        }
-        verifies(&ran);
-        let (finished, before) = (finished(&ran), told(&ran));
-        let resumed = go(&ran, &["resume", "last"]);
-        resumed.expect_code(0);
-        let after_all = told(&ran);
-        let lines: Vec<String> = after_all.keys().cloned().collect();
-        assert_eq!(lines, expected, "{millis:?}");
-        for line in finished.iter().filter(|line| before.contains_key(*line)) {
-            assert_eq!(
-                after_all[line], before[line],
-                "{line} ran again: {millis:?}\n{resumed}"
-            );
-        }
-        // What happens once and is found out happened once.
-        for (line, count) in &after_all {
-            let number: usize = line[1..].split(' ').next().unwrap().parse().unwrap();
-            assert!(
-                number.is_multiple_of(4) || *count == 1,
-                "{line}: {count}: {millis:?}\n{resumed}"
-            );
-        }
-        verifies(&ran);
-        started = ran.then().args(["status", "last"]).start();
+/// Kills the engine of a run after some milliseconds, goes on with it, and sees that it came to
+/// `expected`.
+fn killed_at(millis: u64, expected: &[String]) {
+    let started = Runbook::new().arg("run").playbook(&mixed()).start();
+    std::thread::sleep(Duration::from_millis(millis));
+    // It may have ended by itself.
+    let _ = rustix::process::kill_process(started.pid(), Signal::KILL);
+    let ran = started.finish();
+    if !ran.state().join("ledger.jsonl").exists() {
+        return;
     }
-    drop(started.finish());
+    verifies(&ran);
+    let (finished, before) = (finished(&ran), told(&ran));
+    let resumed = go(&ran, &["resume", "last"]);
+    resumed.expect_code(0);
+    let after = told(&ran);
+    let lines: Vec<&String> = after.keys().collect();
+    assert!(lines.into_iter().eq(expected), "{millis}: {resumed}");
+    for line in finished.iter().filter(|line| before.contains_key(*line)) {
+        assert_eq!(
+            after[line], before[line],
+            "{line} ran again: {millis}\n{resumed}"
+        );
+    }
+    // What happens once and is found out happened once.
+    for (line, count) in &after {
+        let number: usize = line[1..].split(' ').next().unwrap().parse().unwrap();
+        let bears_it = number.is_multiple_of(4);
+        assert!(
+            bears_it || *count == 1,
+            "{line}: {count}: {millis}\n{resumed}"
+        );
+    }
+    verifies(&ran);
 }
 
 #[test]
@@ -590,11 +582,17 @@ fn killed_at_any_moment_it_comes_to_the_same() {
     // `RUNBOOK_TEST_KILLS=1000` for a longer look.
     let kills = std::env::var("RUNBOOK_TEST_KILLS").ok();
     let kills: u64 = kills.and_then(|kills| kills.parse().ok()).unwrap_or(32);
+    let began = std::time::Instant::now();
+    let undisturbed = Runbook::new().arg("run").playbook(&mixed()).run();
+    undisturbed.expect_code(0);
+    let took = u64::try_from(began.elapsed().as_millis()).unwrap();
+    let expected: Vec<String> = told(&undisturbed).into_keys().collect();
     std::thread::scope(|scope| {
-        for worker in 0..4_u64 {
+        for worker in 0..4 {
+            let expected = &expected;
             scope.spawn(move || {
-                for moment in 0..kills / 4 {
-                    killed_at(&[(worker * 41 + moment * 23) % 160]);
+                for kill in (worker..kills).step_by(4) {
+                    killed_at(took * kill / kills, expected);
                 }
             });
         }
