@@ -37,3 +37,10 @@ pub use value::{Value, from_json, to_json, to_text};
 
 #[cfg(test)]
 mod tests;
+
+/// The names of the filters and tests of the language.
+pub fn library_names() -> (Vec<&'static str>, Vec<&'static str>) {
+    let filters = library::FILTERS.iter().map(|filter| filter.name);
+    let tests = library::TESTS.iter().map(|test| test.name);
+    (filters.collect(), tests.collect())
+}

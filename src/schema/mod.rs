@@ -3,6 +3,7 @@
 //! Writing and checking go over one path: [`generated`] makes every file, and `runbook schema`
 //! writes them or compares them with those on disk.
 
+mod keys;
 mod language;
 mod reference;
 

@@ -57,6 +57,10 @@ pub(super) fn pages(registry: &Registry) -> Vec<Generated> {
             content: index,
         },
         Generated {
+            path: PathBuf::from("docs/reference/language.md"),
+            content: super::keys::page(GENERATED, &super::playbook(registry)),
+        },
+        Generated {
             path: PathBuf::from("docs/reference/diagnostics.md"),
             content: diagnostics(),
         },
