@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use serde_json::Value;
+use tokio::sync::mpsc;
 
 use crate::base::{Clock, StepPath};
 use crate::event::{Event, Happening, Journal, JournalError, Redactor, Sink, Transient};
@@ -13,6 +14,8 @@ pub(super) struct Recorder<'a> {
     sinks: RefCell<Vec<&'a mut dyn Sink>>,
     redactor: std::sync::Arc<Redactor>,
     clock: Clock,
+    // What passes by and waits to be shown.
+    passing: RefCell<mpsc::Receiver<Transient>>,
     failed: RefCell<Option<JournalError>>,
     // Whether the result of an effect waits to be brought to disk.
     dirty: std::cell::Cell<bool>,
@@ -24,12 +27,14 @@ impl<'a> Recorder<'a> {
         sinks: Vec<&'a mut dyn Sink>,
         redactor: std::sync::Arc<Redactor>,
         clock: Clock,
+        passing: mpsc::Receiver<Transient>,
     ) -> Self {
         Self {
             journal,
             sinks: RefCell::new(sinks),
             redactor,
             clock,
+            passing: RefCell::new(passing),
             failed: RefCell::new(None),
             dirty: std::cell::Cell::new(false),
         }
@@ -45,6 +50,8 @@ impl<'a> Recorder<'a> {
         attempt: Option<u32>,
         mut event: Event,
     ) -> Result<(), JournalError> {
+        // What a step's processes wrote comes before its result.
+        self.show_waiting();
         self.redact(&mut event);
         let happening = Happening {
             at: self.clock.wall(),
@@ -79,8 +86,27 @@ impl<'a> Recorder<'a> {
         self.dirty.get()
     }
 
-    /// Shows something that passes by.
-    pub fn show(&self, transient: &Transient) {
+    /// Shows what passes by, for ever.
+    pub async fn show_passing(&self) {
+        let next = || std::future::poll_fn(|cx| self.passing.borrow_mut().poll_recv(cx));
+        while let Some(transient) = next().await {
+            self.show(&transient);
+        }
+        std::future::pending().await
+    }
+
+    /// Shows what waits to be shown.
+    pub fn show_waiting(&self) {
+        loop {
+            let next = self.passing.borrow_mut().try_recv();
+            match next {
+                Ok(transient) => self.show(&transient),
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn show(&self, transient: &Transient) {
         for sink in self.sinks.borrow_mut().iter_mut() {
             sink.transient(transient);
         }

@@ -21,7 +21,7 @@ use crate::base::{Cancel, Clock, Deadline, Duration, EndReason, RunId, StepPath}
 use crate::compile::{Program, World};
 use crate::event::{
     Event, JournalError, PlaybookInfo, Redactor, RunCancel, RunEnd, RunStart, Section, SkipKind,
-    Status, Transient,
+    Status,
 };
 use crate::expr::EvalError;
 use crate::host::connect::Connections;
@@ -73,7 +73,6 @@ struct Rest {
     run: RunId,
     params: Map<String, Value>,
     signals: Signals,
-    passing: mpsc::Receiver<Transient>,
     max_parallel: usize,
     timeout: Option<Duration>,
     lock: Option<String>,
@@ -118,6 +117,7 @@ fn engine<'a>(
             request.sinks,
             redactor,
             request.clock.clone(),
+            passing,
         ),
         world,
         clock: request.clock.clone(),
@@ -144,7 +144,6 @@ fn engine<'a>(
         run: request.run,
         params: request.params,
         signals: request.signals,
-        passing,
         max_parallel: request.max_parallel,
         timeout: request.timeout,
         lock: request.lock,
@@ -162,7 +161,7 @@ pub async fn plan(request: Request<'_>) -> Result<Plan, StartError> {
     let run = json!({ "playbook": playbook });
     let run = run.as_object().cloned().unwrap_or_default();
     let (engine, rest) = engine(request, run)?;
-    let (mut signals, mut passing) = (rest.signals, rest.passing);
+    let mut signals = rest.signals;
     let planning = engine.plan_all();
     let mut planning = pin!(planning);
     loop {
@@ -171,7 +170,7 @@ pub async fn plan(request: Request<'_>) -> Result<Plan, StartError> {
             steps = &mut planning => {
                 return Ok(engine.plan_of(rest.params, steps));
             }
-            Some(_) = passing.recv() => {}
+            () = engine.recorder.show_passing() => {}
             _ = signals.next() => {
                 engine.main.end(EndReason::Cancelled);
                 engine.paused.set(true);
@@ -208,7 +207,6 @@ pub async fn run(request: Request<'_>) -> Result<Ended, StartError> {
         run,
         params,
         mut signals,
-        mut passing,
         max_parallel,
         timeout,
         lock,
@@ -242,34 +240,20 @@ pub async fn run(request: Request<'_>) -> Result<Ended, StartError> {
         }
         engine.recorder.sync().await?;
         engine
-            .section(
-                Section::Main,
-                deadline,
-                &mut signals,
-                &mut passing,
-                max_parallel,
-            )
+            .section(Section::Main, deadline, &mut signals, max_parallel)
             .await?;
         // What waits is gone on with as it is.
         let waits = engine.verdict.borrow().is_waiting();
         if !waits && engine.verdict.borrow().takes_back() {
             let undo = engine.undo_all();
-            engine
-                .while_working(undo, &mut signals, &mut passing)
-                .await??;
+            engine.while_working(undo, &mut signals).await??;
         }
         let status = engine.verdict.borrow().status();
         engine.world.set_run(run_value(status.as_str()));
         if !waits {
             let budget = engine.clock.deadline_in(FINALLY_BUDGET);
             engine
-                .section(
-                    Section::Finally,
-                    budget,
-                    &mut signals,
-                    &mut passing,
-                    max_parallel,
-                )
+                .section(Section::Finally, budget, &mut signals, max_parallel)
                 .await?;
         }
         let verdict = engine.verdict.borrow().clone();
@@ -337,7 +321,6 @@ impl<'a> Engine<'a> {
         section: Section,
         deadline: Deadline,
         signals: &mut Signals,
-        passing: &mut mpsc::Receiver<Transient>,
         max_parallel: usize,
     ) -> Result<(), JournalError> {
         let mut progress = self.begin(section);
@@ -354,7 +337,7 @@ impl<'a> Engine<'a> {
                 Some((at, end)) = running.next() => {
                     self.over(section, at, &end?, &mut progress);
                 }
-                Some(transient) = passing.recv() => self.recorder.show(&transient),
+                () = self.recorder.show_passing() => {}
                 signal = signals.next() => self.told_by(signal, signal.name())?,
                 who = &mut asked => {
                     self.told_by(EndSignal::Asked, &format!("runbook cancel by {who}"))?;
@@ -367,9 +350,7 @@ impl<'a> Engine<'a> {
                 result = self.flush() => result?,
             }
         }
-        while let Ok(transient) = passing.try_recv() {
-            self.recorder.show(&transient);
-        }
+        self.recorder.show_waiting();
         Ok(())
     }
 
@@ -378,7 +359,6 @@ impl<'a> Engine<'a> {
         &self,
         work: impl Future<Output = T>,
         signals: &mut Signals,
-        passing: &mut mpsc::Receiver<Transient>,
     ) -> Result<T, JournalError> {
         let mut work = pin!(work);
         let mut asked = pin!(self.asked_to_end());
@@ -386,7 +366,7 @@ impl<'a> Engine<'a> {
             tokio::select! {
                 biased;
                 result = &mut work => return Ok(result),
-                Some(transient) = passing.recv() => self.recorder.show(&transient),
+                () = self.recorder.show_passing() => {}
                 signal = signals.next() => self.told_by(signal, signal.name())?,
                 who = &mut asked => {
                     self.told_by(EndSignal::Asked, &format!("runbook cancel by {who}"))?;

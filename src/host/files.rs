@@ -64,12 +64,21 @@ impl Observe {
 ///
 /// # Errors
 /// When it is not there, may not be read, or is no regular file.
-#[expect(clippy::disallowed_methods, reason = "this is the door")]
 pub fn open_regular(path: &Path) -> Result<File, HostError> {
+    open(path, OFlags::empty())
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the door")]
+fn open(path: &Path, more: OFlags) -> Result<File, HostError> {
     let action = || format!("read {}", path.display());
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    let fd = rustix::fs::open(path, flags, Mode::empty())
-        .map_err(|e| HostError::io(action(), &e.into()))?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY | more;
+    let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| {
+        // What NOFOLLOW says of a link; open(2).
+        if e == rustix::io::Errno::LOOP && more.contains(OFlags::NOFOLLOW) {
+            return HostError::permanent(action(), "it is a symbolic link");
+        }
+        HostError::io(action(), &e.into())
+    })?;
     let file = File::from(fd);
     let kind = file
         .metadata()
@@ -95,8 +104,20 @@ pub fn open_regular(path: &Path) -> Result<File, HostError> {
 /// # Errors
 /// As [`open_regular`], and when it is larger.
 pub fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, HostError> {
+    read(open_regular(path)?, path, limit)
+}
+
+/// As [`read_limited`], but a symbolic link is refused: what it points to is not for whoever made
+/// it to choose.
+///
+/// # Errors
+/// As [`read_limited`], and when it is a link.
+pub fn read_no_link(path: &Path, limit: u64) -> Result<Vec<u8>, HostError> {
+    read(open(path, OFlags::NOFOLLOW)?, path, limit)
+}
+
+fn read(file: File, path: &Path, limit: u64) -> Result<Vec<u8>, HostError> {
     let action = || format!("read {}", path.display());
-    let file = open_regular(path)?;
     let mut bytes = Vec::new();
     file.take(limit + 1)
         .read_to_end(&mut bytes)

@@ -156,3 +156,36 @@ fn a_secret_in_an_argument_is_refused_before_anything_runs() {
         assert!(!ran.folder().join("made").exists(), "{ran}");
     }
 }
+
+/// What is shown live: whole lines, while the step runs, and all of them before its result.
+#[test]
+fn live_output_comes_in_whole_lines_before_the_result() {
+    let secret = "wJalrXUt/nFEMI+K7MDENG\n".repeat(60);
+    let ran = Runbook::new()
+        .env("TOKEN", &secret)
+        .args(["run", "-v", "--format", "jsonl"])
+        .playbook(
+            "runbook: v1\nname: live\nsecrets: { token: { env: TOKEN } }\nsteps:\n  - id: talk\n    \
+             exec.script:\n      env: { T: \"${{ secrets.token }}\" }\n      \
+             script: 'for n in 1 2 3; do printf \"gr\"; sleep 0.05; printf \"ün $n\\n\"; done; \
+             printf \"$T\" | head -n 1; printf \"the end wJal\"'\n",
+        )
+        .run();
+    let lines: Vec<serde_json::Value> = ran
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("it is JSON"))
+        .collect();
+    let at = |kind: &str| lines.iter().position(|line| line["kind"] == kind);
+    let shown: Vec<(usize, &str)> = lines
+        .iter()
+        .enumerate()
+        .filter(|(_, line)| line["kind"] == "step.output")
+        .filter_map(|(at, line)| Some((at, line["data"]["text"].as_str()?)))
+        .collect();
+    let text: String = shown.iter().map(|(_, text)| *text).collect();
+    assert_eq!(text, "grün 1\ngrün 2\ngrün 3\n***\nthe end wJal", "{ran}");
+    let (_, before_last) = shown.split_last().expect("something was shown");
+    assert!(before_last.iter().all(|(_, text)| text.ends_with('\n')));
+    assert!(shown.last().map(|(at, _)| *at) < at("step.result"), "{ran}");
+}

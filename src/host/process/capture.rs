@@ -46,6 +46,8 @@ pub(super) struct Reader<'a> {
     pipe: pipe::Receiver,
     stream: Stream,
     log: Option<(LogWriter, StreamRedactor<'a>)>,
+    // What of a line is to be shown once the line has ended.
+    line: Vec<u8>,
     captured: Captured,
 }
 
@@ -75,6 +77,7 @@ impl<'a> Reader<'a> {
             pipe,
             stream,
             log,
+            line: Vec::new(),
             captured: Captured::default(),
         })
     }
@@ -115,21 +118,22 @@ impl<'a> Reader<'a> {
         if let Some((log, redactor)) = &mut self.log {
             let safe = redactor.push(chunk);
             log.write(&safe)?;
-            if self.scope.shared.follow_output && !safe.is_empty() {
-                show(self.scope, self.stream, &safe).await;
+            if self.scope.shared.follow_output {
+                self.line.extend_from_slice(&safe);
+                self.show(false).await;
             }
         }
         Ok(())
     }
 
     /// Ends the log; the stream's content.
-    pub(super) fn finish(self) -> Result<Captured, HostError> {
-        if let Some((mut log, redactor)) = self.log {
+    pub(super) async fn finish(mut self) -> Result<Captured, HostError> {
+        if let Some((mut log, redactor)) = self.log.take() {
             let rest = redactor.finish();
             log.write(&rest)?;
-            if self.scope.shared.follow_output && !rest.is_empty() {
-                let event = output(self.scope, self.stream, &rest);
-                let _ = self.scope.shared.transients.try_send(event);
+            if self.scope.shared.follow_output {
+                self.line.extend_from_slice(&rest);
+                self.show(true).await;
             }
             if let Some(file) = log.finish(self.scope.durable)? {
                 self.scope.add_log(file);
@@ -137,24 +141,27 @@ impl<'a> Reader<'a> {
         }
         Ok(self.captured)
     }
-}
 
-fn output(scope: &Scope, stream: Stream, chunk: &[u8]) -> Transient {
-    let text = String::from_utf8_lossy(chunk).into_owned();
-    Transient::Output {
-        path: scope.path.clone(),
-        stream,
-        text,
+    /// Shows the lines that have ended, and the one that has not where it is the last or very long:
+    /// what ends anywhere may end within a character.
+    async fn show(&mut self, last: bool) {
+        let whole = match memchr::memrchr(b'\n', &self.line) {
+            _ if last || self.line.len() > CHUNK => self.line.len(),
+            Some(at) => at + 1,
+            None => 0,
+        };
+        if whole == 0 {
+            return;
+        }
+        let lines: Vec<u8> = self.line.drain(..whole).collect();
+        let event = Transient::Output {
+            path: self.scope.path.clone(),
+            stream: self.stream,
+            text: String::from_utf8_lossy(&lines).into_owned(),
+        };
+        // Waits while the queue is full: whoever asked to see the output sees all of it.
+        let _ = self.scope.shared.transients.send(event).await;
     }
-}
-
-async fn show(scope: &Scope, stream: Stream, chunk: &[u8]) {
-    // Waits while the queue is full: whoever asked to see the output sees all of it.
-    let _ = scope
-        .shared
-        .transients
-        .send(output(scope, stream, chunk))
-        .await;
 }
 
 /// Writes `bytes` into a pipe; a reader that stops early is fine.

@@ -198,8 +198,8 @@ impl<'a> Processes<'a> {
             .attend(&mut group, &mut stdout, &mut stderr, feed)
             .await?;
         let stages = group.take_ends(stages)?;
-        let stdout = stdout.finish()?;
-        let stderr = stderr.finish()?;
+        let stdout = stdout.finish().await?;
+        let stderr = stderr.finish().await?;
         if let Some(reason) = told {
             return Err(ended_early(stages.first(), reason));
         }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use crate::host::files::read_limited;
+use crate::host::files::read_no_link;
 use crate::host::{HostError, HostErrorKind};
 
 /// The largest file that is read, in bytes.
@@ -32,7 +32,7 @@ impl OutputFile {
         if std::fs::symlink_metadata(&self.0).is_err_and(|e| e.kind() == ErrorKind::NotFound) {
             return Ok(Map::new());
         }
-        let bytes = read_limited(&self.0, LIMIT)?;
+        let bytes = read_no_link(&self.0, LIMIT)?;
         let text = String::from_utf8(bytes).map_err(|_| wrong("it is not UTF-8"))?;
         parse(&text).map_err(wrong)
     }
@@ -82,7 +82,25 @@ fn parse(text: &str) -> Result<Map<String, Value>, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{OutputFile, parse};
+
+    #[test]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is what a step's process does"
+    )]
+    fn links_are_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("output");
+        let elsewhere = folder.path().join("elsewhere");
+        std::fs::write(&elsewhere, "a=1\n").unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+        let file = OutputFile::at(path.clone());
+        let error = file.read().unwrap_err();
+        assert_eq!(error.cause, "it is a symbolic link");
+        drop(file);
+        assert!(elsewhere.exists() && std::fs::symlink_metadata(&path).is_err());
+    }
 
     #[test]
     fn lines_and_json() {
