@@ -120,6 +120,14 @@ fn one_of(word: &str, takes: &[Format]) -> Result<Format, String> {
     format.map_err(|error| error.to_string())
 }
 
+fn longer_than_nothing(text: &str) -> Result<Duration, String> {
+    match text.parse::<Duration>() {
+        Ok(Duration::ZERO) => Err("it has to be longer than 0s".to_owned()),
+        Ok(duration) => Ok(duration),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// Where parameters come from.
 #[derive(Debug, Args)]
 pub(super) struct ParamArgs {
@@ -163,7 +171,7 @@ pub(super) struct HowArgs {
     #[arg(long)]
     pub wait: bool,
     /// How long the run may take
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", value_parser = longer_than_nothing)]
     pub timeout: Option<Duration>,
     /// How the run is told on standard output
     #[arg(long, value_parser = for_runs, default_value = "text", value_name = "FORMAT")]

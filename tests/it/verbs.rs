@@ -546,3 +546,10 @@ fn what_does_not_verify_is_named() {
         "{told}"
     );
 }
+
+#[test]
+fn no_time_at_all_is_no_timeout() {
+    let args = ["run", "--timeout", "0s", "playbook.yaml"];
+    let ran = says(&args, 2, &[]);
+    assert!(ran.stderr.contains("longer than 0s"), "{ran}");
+}
