@@ -1,7 +1,9 @@
 //! What the command line takes.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValue, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::base::{Duration, Format, StepPath};
@@ -27,7 +29,8 @@ pub(super) struct Cli {
 const EXIT_CODES: &str = "\
 Exit status:
   0         done
-  1         a step failed, or a check is critical or unknown (validate: errors)
+  1         a step failed, one of `finally` too, or a check is critical or unknown (validate:
+            errors)
   2         nothing ran: bad usage or an invalid playbook
   3         nothing more ran: an approval is missing
   4         the outcome of a step is unknown
@@ -101,23 +104,28 @@ pub(super) enum Verb {
     Completion(CompletionArgs),
 }
 
-fn for_runs(word: &str) -> Result<Format, String> {
-    one_of(word, Format::FOR_RUNS)
-}
+/// Reads one of these formats, and lists them in the help.
+#[derive(Clone, Debug)]
+struct OneOf(&'static [Format]);
 
-fn for_diagnostics(word: &str) -> Result<Format, String> {
-    one_of(word, Format::FOR_DIAGNOSTICS)
-}
+impl TypedValueParser for OneOf {
+    type Value = Format;
 
-fn for_lists(word: &str) -> Result<Format, String> {
-    one_of(word, Format::FOR_LISTS)
-}
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        arg: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<Format, clap::Error> {
+        let takes = self.0;
+        let read = move |word: &str| word.parse::<Format>()?.one_of(takes);
+        read.parse_ref(command, arg, value)
+    }
 
-fn one_of(word: &str, takes: &[Format]) -> Result<Format, String> {
-    let format = word
-        .parse::<Format>()
-        .and_then(|format| format.one_of(takes));
-    format.map_err(|error| error.to_string())
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let words = self.0.iter().map(|format| format.as_str());
+        Some(Box::new(words.map(PossibleValue::new)))
+    }
 }
 
 fn longer_than_nothing(text: &str) -> Result<Duration, String> {
@@ -174,9 +182,9 @@ pub(super) struct HowArgs {
     #[arg(long, value_name = "DURATION", value_parser = longer_than_nothing)]
     pub timeout: Option<Duration>,
     /// How the run is told on standard output
-    #[arg(long, value_parser = for_runs, default_value = "text", value_name = "FORMAT")]
+    #[arg(long, value_parser = OneOf(Format::FOR_RUNS), default_value = "text", value_name = "FORMAT")]
     pub format: Format,
-    /// Also write a report when the run is over: markdown, json or junit (repeatable)
+    /// Also write a report when the run is over: text, json, junit, github or markdown (repeatable)
     #[arg(long = "report", value_name = "FORMAT=FILE")]
     pub reports: Vec<String>,
 }
@@ -256,7 +264,7 @@ pub(super) struct ValidateArgs {
     /// Playbooks, or folders of them; this folder by default
     pub paths: Vec<PathBuf>,
     /// How findings are told
-    #[arg(long, value_parser = for_diagnostics, default_value = "text", value_name = "FORMAT")]
+    #[arg(long, value_parser = OneOf(Format::FOR_DIAGNOSTICS), default_value = "text", value_name = "FORMAT")]
     pub format: Format,
     /// Fail on warnings too
     #[arg(long)]
@@ -268,7 +276,7 @@ pub(super) struct ListArgs {
     /// The folder; this one by default
     pub folder: Option<PathBuf>,
     /// Print JSON
-    #[arg(long, value_parser = for_lists, default_value = "text", value_name = "FORMAT")]
+    #[arg(long, value_parser = OneOf(Format::FOR_LISTS), default_value = "text", value_name = "FORMAT")]
     pub format: Format,
 }
 
@@ -277,7 +285,7 @@ pub(super) struct PlaybookArgs {
     /// The playbook
     pub playbook: PathBuf,
     /// How it is told
-    #[arg(long, value_parser = for_lists, default_value = "text", value_name = "FORMAT")]
+    #[arg(long, value_parser = OneOf(Format::FOR_LISTS), default_value = "text", value_name = "FORMAT")]
     pub format: Format,
 }
 
@@ -340,7 +348,7 @@ pub(super) struct HistoryArgs {
     #[arg(long, value_name = "NAME")]
     pub playbook: Option<String>,
     /// How they are told
-    #[arg(long, value_parser = for_lists, default_value = "text", value_name = "FORMAT")]
+    #[arg(long, value_parser = OneOf(Format::FOR_LISTS), default_value = "text", value_name = "FORMAT")]
     pub format: Format,
 }
 
@@ -350,7 +358,7 @@ pub(super) struct StatusArgs {
     #[arg(default_value = "last")]
     pub run: String,
     /// How it is told
-    #[arg(long, value_parser = for_runs, default_value = "text", value_name = "FORMAT")]
+    #[arg(long, value_parser = OneOf(Format::FOR_RUNS), default_value = "text", value_name = "FORMAT")]
     pub format: Format,
 }
 
@@ -379,7 +387,7 @@ pub(super) enum AuditVerb {
         /// A run's id, the beginning of one, or `last`; all by default
         run: Option<String>,
         /// How it is told
-        #[arg(long, value_parser = for_lists, default_value = "text", value_name = "FORMAT")]
+        #[arg(long, value_parser = OneOf(Format::FOR_LISTS), default_value = "text", value_name = "FORMAT")]
         format: Format,
     },
     /// Show the records of a run
@@ -388,7 +396,7 @@ pub(super) enum AuditVerb {
         #[arg(default_value = "last")]
         run: String,
         /// Print them as they stand in the journal
-        #[arg(long, value_parser = for_lists, default_value = "text", value_name = "FORMAT")]
+        #[arg(long, value_parser = OneOf(Format::FOR_LISTS), default_value = "text", value_name = "FORMAT")]
         format: Format,
     },
 }
@@ -402,7 +410,7 @@ pub(super) struct InitArgs {
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
     /// How it is told
-    #[arg(long, value_parser = for_lists, default_value = "text", value_name = "FORMAT")]
+    #[arg(long, value_parser = OneOf(Format::FOR_LISTS), default_value = "text", value_name = "FORMAT")]
     pub format: Format,
 }
 
