@@ -1,7 +1,9 @@
 //! What the command line takes.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValue, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::base::{Duration, Format, StepPath};
@@ -27,7 +29,8 @@ pub(super) struct Cli {
 const EXIT_CODES: &str = "\
 Exit status:
   0         done
-  1         a step failed, or a check is critical or unknown (validate: errors)
+  1         a step failed, one of `finally` too, or a check is critical or unknown (validate:
+            errors)
   2         nothing ran: bad usage or an invalid playbook
   3         nothing more ran: an approval is missing
   4         the outcome of a step is unknown
@@ -104,23 +107,36 @@ pub(super) enum Verb {
     Completion(CompletionArgs),
 }
 
-fn for_runs(word: &str) -> Result<Format, String> {
-    one_of(word, Format::FOR_RUNS)
+/// Reads one of these formats, and lists them in the help.
+#[derive(Clone, Debug)]
+struct OneOf(&'static [Format]);
+
+impl TypedValueParser for OneOf {
+    type Value = Format;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        arg: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<Format, clap::Error> {
+        let takes = self.0;
+        let read = move |word: &str| word.parse::<Format>()?.one_of(takes);
+        read.parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let words = self.0.iter().map(|format| format.as_str());
+        Some(Box::new(words.map(PossibleValue::new)))
+    }
 }
 
-fn for_diagnostics(word: &str) -> Result<Format, String> {
-    one_of(word, Format::FOR_DIAGNOSTICS)
-}
-
-fn for_lists(word: &str) -> Result<Format, String> {
-    one_of(word, Format::FOR_LISTS)
-}
-
-fn one_of(word: &str, takes: &[Format]) -> Result<Format, String> {
-    let format = word
-        .parse::<Format>()
-        .and_then(|format| format.one_of(takes));
-    format.map_err(|error| error.to_string())
+fn longer_than_nothing(text: &str) -> Result<Duration, String> {
+    match text.parse::<Duration>() {
+        Ok(Duration::ZERO) => Err("it has to be longer than 0s".to_owned()),
+        Ok(duration) => Ok(duration),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// Where parameters come from.
@@ -182,7 +198,7 @@ pub(super) struct PlanArgs {
     #[arg(long)]
     pub detailed_exitcode: bool,
     /// How it is told
-    #[arg(long, value_parser = for_lists, default_value = "text", value_name = "FORMAT")]
+    #[arg(long, value_parser = OneOf(Format::FOR_LISTS), default_value = "text", value_name = "FORMAT")]
     pub format: Format,
 }
 
@@ -203,12 +219,12 @@ pub(super) struct HowArgs {
     #[arg(long)]
     pub wait: bool,
     /// How long the run may take
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", value_parser = longer_than_nothing)]
     pub timeout: Option<Duration>,
     /// How the run is told on standard output
-    #[arg(long, value_parser = for_runs, default_value = "text", value_name = "FORMAT")]
+    #[arg(long, value_parser = OneOf(Format::FOR_RUNS), default_value = "text", value_name = "FORMAT")]
     pub format: Format,
-    /// Also write a report when the run is over: markdown, json or junit (repeatable)
+    /// Also write a report when the run is over: text, json, junit, github or markdown (repeatable)
     #[arg(long = "report", value_name = "FORMAT=FILE")]
     pub reports: Vec<String>,
 }
@@ -288,7 +304,7 @@ pub(super) struct ValidateArgs {
     /// Playbooks, or folders of them; this folder by default
     pub paths: Vec<PathBuf>,
     /// How findings are told
-    #[arg(long, value_parser = for_diagnostics, default_value = "text", value_name = "FORMAT")]
+    #[arg(long, value_parser = OneOf(Format::FOR_DIAGNOSTICS), default_value = "text", value_name = "FORMAT")]
     pub format: Format,
     /// Fail on warnings too
     #[arg(long)]
@@ -300,7 +316,7 @@ pub(super) struct ListArgs {
     /// The folder; this one by default
     pub folder: Option<PathBuf>,
     /// Print JSON
-    #[arg(long, value_parser = for_lists, default_value = "text", value_name = "FORMAT")]
+    #[arg(long, value_parser = OneOf(Format::FOR_LISTS), default_value = "text", value_name = "FORMAT")]
     pub format: Format,
 }
 
@@ -309,7 +325,7 @@ pub(super) struct PlaybookArgs {
     /// The playbook
     pub playbook: PathBuf,
     /// How it is told
-    #[arg(long, value_parser = for_lists, default_value = "text", value_name = "FORMAT")]
+    #[arg(long, value_parser = OneOf(Format::FOR_LISTS), default_value = "text", value_name = "FORMAT")]
     pub format: Format,
 }
 
@@ -372,7 +388,7 @@ pub(super) struct HistoryArgs {
     #[arg(long, value_name = "NAME")]
     pub playbook: Option<String>,
     /// How they are told
-    #[arg(long, value_parser = for_lists, default_value = "text", value_name = "FORMAT")]
+    #[arg(long, value_parser = OneOf(Format::FOR_LISTS), default_value = "text", value_name = "FORMAT")]
     pub format: Format,
 }
 
@@ -382,7 +398,7 @@ pub(super) struct StatusArgs {
     #[arg(default_value = "last")]
     pub run: String,
     /// How it is told
-    #[arg(long, value_parser = for_runs, default_value = "text", value_name = "FORMAT")]
+    #[arg(long, value_parser = OneOf(Format::FOR_RUNS), default_value = "text", value_name = "FORMAT")]
     pub format: Format,
 }
 
@@ -411,7 +427,7 @@ pub(super) enum AuditVerb {
         /// A run's id, the beginning of one, or `last`; all by default
         run: Option<String>,
         /// How it is told
-        #[arg(long, value_parser = for_lists, default_value = "text", value_name = "FORMAT")]
+        #[arg(long, value_parser = OneOf(Format::FOR_LISTS), default_value = "text", value_name = "FORMAT")]
         format: Format,
     },
     /// Show the records of a run
@@ -420,7 +436,7 @@ pub(super) enum AuditVerb {
         #[arg(default_value = "last")]
         run: String,
         /// Print them as they stand in the journal
-        #[arg(long, value_parser = for_lists, default_value = "text", value_name = "FORMAT")]
+        #[arg(long, value_parser = OneOf(Format::FOR_LISTS), default_value = "text", value_name = "FORMAT")]
         format: Format,
     },
 }
@@ -434,7 +450,7 @@ pub(super) struct InitArgs {
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
     /// How it is told
-    #[arg(long, value_parser = for_lists, default_value = "text", value_name = "FORMAT")]
+    #[arg(long, value_parser = OneOf(Format::FOR_LISTS), default_value = "text", value_name = "FORMAT")]
     pub format: Format,
 }
 

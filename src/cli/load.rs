@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::args::ParamArgs;
 use super::output::Output;
+use crate::base::suggest;
 use crate::compile::params::{self, Given};
 use crate::compile::{self, Loaded, Program};
 use crate::diag::{Severity, Sources};
@@ -66,6 +67,9 @@ pub(super) fn params(
         };
         given.insert(name.to_owned(), Given::Text(value.to_owned()));
     }
+    if !out.quiet {
+        stray(out, program);
+    }
     let lookup = |name: &str| std::env::var(name).ok();
     match params::resolve(program.playbook(), &given, &lookup) {
         Ok(values) => Some(values),
@@ -119,6 +123,31 @@ pub(super) fn params_again(
         }
     }
     Some(values)
+}
+
+/// Warns of variables that would set a parameter, if there were one of that name.
+fn stray(out: &Output, program: &Program) {
+    const PREFIX: &str = "RUNBOOK_PARAM_";
+    let params = program.playbook().params.keys();
+    let known: Vec<String> = params
+        .map(|name| format!("{PREFIX}{}", name.to_uppercase()))
+        .collect();
+    let mut set: Vec<String> = std::env::vars_os()
+        .filter_map(|(name, _)| name.into_string().ok())
+        .filter(|name| name.starts_with(PREFIX) && !known.contains(name))
+        .collect();
+    set.sort();
+    for name in set {
+        let near = suggest::nearest(
+            &name[PREFIX.len()..],
+            known.iter().map(|n| &n[PREFIX.len()..]),
+        );
+        let near = near.map(|near| format!("; did you mean `{PREFIX}{near}`?"));
+        out.warn(&format!(
+            "the environment variable `{name}` sets no parameter of this playbook{}",
+            near.unwrap_or_default()
+        ));
+    }
 }
 
 /// The largest file of parameters, in bytes.

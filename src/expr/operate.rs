@@ -103,7 +103,8 @@ pub(super) fn in_range(value: Value) -> Result<Value, Failure> {
         return if float.is_finite() {
             Ok(value)
         } else {
-            Err(too_large())
+            let message = "the result is no number, or too large: the largest is about 1.8e308";
+            Err(Failure::new(EvalErrorKind::Arithmetic, message))
         };
     }
     if value.is_integer() && value.as_i64().is_none() {

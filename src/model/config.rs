@@ -140,6 +140,13 @@ impl Decoder<'_> {
         what: &str,
     ) -> Option<Value> {
         let resolved = node.resolve();
+        if matches!(shape, Shape::Any | Shape::Number { .. })
+            && matches!(resolved, Resolved::Float(value) if !value.is_finite())
+        {
+            let message = format!("`{what}` takes no infinite number, and no `.nan`");
+            self.error(codes::BAD_VALUE, node.span, message);
+            return None;
+        }
         let value = match (shape, &resolved) {
             (Shape::Any, _) => plain_value(&resolved),
             (_, Resolved::Null) => None,

@@ -124,7 +124,7 @@ pub fn decode(
         .unwrap_or_default();
     let timeout = map
         .take("timeout")
-        .and_then(|e| decoder.duration(e).map(|d| Spanned::new(d, e.value.span)));
+        .and_then(|e| decoder.positive_duration(e));
     let defaults = map
         .take("defaults")
         .map(|e| decoder.defaults(e))
@@ -246,7 +246,10 @@ impl Decoder<'_> {
         let Some(mut map) = self.map(&entry.value, "`defaults`") else {
             return Defaults::default();
         };
-        let timeout = map.take("timeout").and_then(|e| self.duration(e));
+        let timeout = map
+            .take("timeout")
+            .and_then(|e| self.positive_duration(e))
+            .map(|timeout| timeout.value);
         let fail_on = map
             .take("fail_on")
             .and_then(|e| self.word(e, FailOn::WORDS));

@@ -506,10 +506,11 @@ impl Decoder<'_> {
         Some(statuses)
     }
 
-    fn positive_duration(&mut self, entry: &Entry) -> Option<Spanned<Duration>> {
+    /// A duration that is longer than nothing.
+    pub fn positive_duration(&mut self, entry: &Entry) -> Option<Spanned<Duration>> {
         let duration = self.duration(entry)?;
         if duration == Duration::ZERO {
-            let message = format!("`{}` is longer than nothing", entry.key.value);
+            let message = format!("`{}` has to be longer than 0s", entry.key.value);
             self.error(codes::BAD_VALUE, entry.value.span, message);
             return None;
         }

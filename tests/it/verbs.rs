@@ -546,3 +546,24 @@ fn what_does_not_verify_is_named() {
         "{told}"
     );
 }
+
+#[test]
+fn no_time_at_all_is_no_timeout() {
+    let args = ["run", "--timeout", "0s", "playbook.yaml"];
+    let ran = says(&args, 2, &[]);
+    assert!(ran.stderr.contains("longer than 0s"), "{ran}");
+}
+
+#[test]
+fn a_variable_that_sets_no_parameter_is_told() {
+    let ran = Runbook::new()
+        .env("RUNBOOK_PARAM_WROD", "x")
+        .env("RUNBOOK_PARAM_WORD", "y")
+        .args(["run", "--dry-run"])
+        .playbook(PLAYBOOK)
+        .run();
+    let told = "`RUNBOOK_PARAM_WROD` sets no parameter of this playbook; did you mean \
+                `RUNBOOK_PARAM_WORD`?";
+    assert!(ran.expect_code(0).stderr.contains(told), "{ran}");
+    assert_eq!(ran.stderr.matches("RUNBOOK_PARAM_").count(), 2, "{ran}");
+}

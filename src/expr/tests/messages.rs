@@ -170,6 +170,7 @@ fn in_the_run() {
         "${{ steps.bloat.outputs.mixed|sort }}",
         "${{ params.days // 0 }}",
         "${{ params.days * 9223372036854775807 }}",
+        "${{ 1e308 * 10 }}",
         "${{ none + 1 }}",
         "${{ params.name|round }}",
         "${{ range(10 ** 9) }}",
