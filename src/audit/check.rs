@@ -1,5 +1,6 @@
 //! One run: its journal, what the ledger says of it, and the files that it names.
 
+use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::{Component, Path};
 
@@ -12,8 +13,8 @@ use super::index::LedgerRun;
 use super::ledger::END_KIND;
 use super::read::{AuditError, JournalReader};
 use super::record::Record;
-use crate::base::RunId;
-use crate::event::{Event, LogFile};
+use crate::base::{RunId, StepId, StepPath};
+use crate::event::{Event, LogFile, PlannedStep, RunStatus, Section};
 use crate::host::{HostError, StateDir, records};
 
 /// What a journal told.
@@ -47,13 +48,15 @@ impl Checked {
             fault: None,
             set_aside: Vec::new(),
         };
+        let mut story = Story::default();
         while let Some(record) = reader.next_record() {
             match record {
                 Ok(record) => {
                     checked.records = record.seq;
                     checked.has_end = record.kind == END_KIND;
                     let said = check_files(&state.run(run), &record)
-                        .and_then(|()| known.map_or(Ok(()), |known| check_ledger(known, &record)));
+                        .and_then(|()| known.map_or(Ok(()), |known| check_ledger(known, &record)))
+                        .and_then(|()| story.tell(&record));
                     // What is wrong with the chain weighs more than what is wrong beside it.
                     checked.fault = checked.fault.or(said.err());
                 }
@@ -69,6 +72,67 @@ impl Checked {
             checked.fault = Some(Fault::tampered(1, what));
         }
         Ok(checked)
+    }
+}
+
+/// What the records say of the main steps: an end that says otherwise was not written by an engine.
+#[derive(Debug, Default)]
+struct Story {
+    /// The main steps that stand as failed and were not allowed to.
+    failed: BTreeSet<StepId>,
+    finally: BTreeSet<StepId>,
+}
+
+impl Story {
+    fn tell(&mut self, record: &Record) -> Result<(), Fault> {
+        if !matches!(
+            record.kind.as_str(),
+            "run.start" | "run.resume" | "run.end" | "step.result" | "step.resolve"
+        ) {
+            return Ok(());
+        }
+        // What cannot be read is told by whoever reads it.
+        let event = { record.data().ok() }
+            .and_then(|data| Event::from_parts(&record.kind, data).ok())
+            .flatten();
+        let path = record
+            .path
+            .as_ref()
+            .and_then(|path| path.parse::<StepPath>().ok());
+        match (event, path) {
+            (Some(Event::RunStart(start)), _) => self.steps(&start.steps),
+            (Some(Event::RunResume(resume)), _) => {
+                if let Some(edited) = &resume.edited {
+                    self.steps(&edited.steps);
+                    let known: BTreeSet<&StepId> = edited.steps.iter().map(|s| &s.id).collect();
+                    self.failed.retain(|id| known.contains(id));
+                }
+                self.failed.retain(|id| !resume.again.contains(id));
+            }
+            (Some(Event::StepResult(result)), Some(path)) if path.item.is_none() => {
+                if result.status.is_bad() && !result.allowed && !self.finally.contains(&path.step) {
+                    self.failed.insert(path.step);
+                } else {
+                    self.failed.remove(&path.step);
+                }
+            }
+            (Some(Event::StepResolve(_)), Some(path)) => {
+                self.failed.remove(&path.step);
+            }
+            (Some(Event::RunEnd(end)), _) if end.status == RunStatus::Succeeded => {
+                if let Some(step) = self.failed.first() {
+                    let step = step.to_string();
+                    return Err(Fault::tampered(record.seq, Tampering::Contradicts { step }));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn steps(&mut self, steps: &[PlannedStep]) {
+        let finally = steps.iter().filter(|step| step.section == Section::Finally);
+        self.finally = finally.map(|step| step.id.clone()).collect();
     }
 }
 

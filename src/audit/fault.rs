@@ -122,6 +122,12 @@ pub enum Tampering {
         /// Which field.
         field: &'static str,
     },
+    /// It says that the run succeeded, which is not what the records before it say.
+    #[error("it says that the run succeeded, and `{step}` had failed")]
+    Contradicts {
+        /// A step that had failed.
+        step: String,
+    },
     /// A file that it names is gone or is another one.
     #[error("it names {file}, and that {cause}")]
     File {

@@ -87,3 +87,19 @@ fn verdict_of(recorded: &Recorded) -> String {
     assert!(!found.is_good());
     found.runs[0].verdict.to_string()
 }
+
+#[test]
+fn an_end_that_the_steps_contradict_was_not_written_by_an_engine() {
+    let mut recorded = Recorded::empty();
+    let (folder, trail) = recorded.running(1, 1, false);
+    let mut failed = crate::audit::testing::step(2)[1].clone();
+    if let crate::event::Event::StepResult(result) = &mut failed.event {
+        result.status = Status::Failed;
+    }
+    crate::event::Journal::append(&trail, &failed).unwrap();
+    crate::event::Journal::append(&trail, &crate::audit::testing::end(RunStatus::Succeeded))
+        .unwrap();
+    drop((folder, trail));
+    let told = verdict_of(&recorded);
+    assert!(told.contains("`s2` had failed"), "{told}");
+}

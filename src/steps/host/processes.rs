@@ -384,7 +384,8 @@ mod tests {
 
     #[test]
     fn without_one_the_busiest_is_told() {
-        let busiest = "ok: processes: of 6, the busiest is p3 (3) with 100 % of a processor over 1s";
+        let busiest =
+            "ok: processes: of 6, the busiest is p3 (3) with 100 % of a processor over 1s";
         assert_eq!(told(json!({}), &activity()), [busiest]);
         let limits = json!({ "cpu_warn": 200 });
         assert_eq!(
