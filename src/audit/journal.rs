@@ -61,7 +61,9 @@ impl FileJournal {
     /// When it exists or cannot be made.
     pub fn create(folder: &RunFolder) -> Result<Self, JournalError> {
         let path = folder.path().join(JOURNAL_FILE);
-        let file = AppendFile::create(&path).map_err(|error| journal_error(&error))?;
+        let file = AppendFile::create(&path)
+            .and_then(|file| folder.share(&path).map(|()| file))
+            .map_err(|error| journal_error(&error))?;
         Ok(Self::continue_at(file, Head::EMPTY))
     }
 

@@ -16,6 +16,7 @@ use super::tail::Tail;
 use crate::base::{Clock, Duration, RunId};
 use crate::event::{JournalError, RunStatus};
 use crate::host::append::AppendFile;
+use crate::host::store::share;
 use crate::host::{HostError, StateDir};
 
 /// The kind of the line of a run's start.
@@ -108,6 +109,7 @@ impl RunEnded {
 #[derive(Clone, Debug)]
 pub struct Ledger {
     path: PathBuf,
+    group: Option<u32>,
     clock: Clock,
 }
 
@@ -116,6 +118,7 @@ impl Ledger {
     pub fn of(state: &StateDir, clock: Clock) -> Self {
         Self {
             path: state.ledger(),
+            group: state.group(),
             clock,
         }
     }
@@ -179,6 +182,9 @@ impl Ledger {
         file.unlock()?;
         file.sync()?;
         if is_first {
+            if let Some(group) = self.group {
+                share(&self.path, group, 0o660)?;
+            }
             file.sync_name()?;
         }
         Ok(head)

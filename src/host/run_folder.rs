@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use super::store::{IfExists, LogWriter, make_folder, sync_parent, write_whole};
+use super::store::{IfExists, LogWriter, make_folder, share, sync_parent, write_whole};
 use super::{HostError, Part, StateDir};
 use crate::base::{RunId, StepPath};
 use crate::event::Stream;
@@ -33,6 +33,7 @@ const LOOKS: u32 = 20;
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
+    group: Option<u32>,
     // Held for as long as the engine lives.
     _engine: Option<File>,
     // Held for as long as the engine or any process that it started lives: not closed on exec.
@@ -81,7 +82,22 @@ impl RunFolder {
         // Both wait: someone may look at them in this very moment, and lets go at once.
         let engine = lock(&path.join(ENGINE), FlockOperation::LockExclusive)?;
         let alive = lock(&path.join(ALIVE), FlockOperation::LockExclusive)?;
-        Self::of(path, engine, alive)
+        let group = state.group();
+        if let Some(group) = group {
+            for (name, mode) in [
+                ("", 0o2750),
+                ("logs", 0o2750),
+                ("approvals", 0o2770),
+                (ENGINE, 0o640),
+                (ALIVE, 0o640),
+            ] {
+                share(&path.join(name), group, mode)?;
+            }
+        }
+        Ok(Self {
+            group,
+            ..Self::of(path, engine, alive)?
+        })
     }
 
     fn of(path: PathBuf, engine: File, alive: File) -> Result<Self, HostError> {
@@ -91,6 +107,7 @@ impl RunFolder {
         })?;
         Ok(Self {
             path,
+            group: None,
             _engine: Some(engine),
             _alive: Some(alive),
         })
@@ -130,6 +147,7 @@ impl RunFolder {
     pub fn detached(path: PathBuf) -> Self {
         Self {
             path,
+            group: None,
             _engine: None,
             _alive: None,
         }
@@ -157,6 +175,14 @@ impl RunFolder {
     pub fn output_file(&self, path: &StepPath, attempt: u32, part: Part) -> PathBuf {
         let name = format!("{path}.{attempt}{}", part.suffix());
         self.path.join("outputs").join(name)
+    }
+
+    /// Lets the group read a file of the run, where the state folder is shared with one.
+    ///
+    /// # Errors
+    /// When it belongs to somebody else.
+    pub fn share(&self, file: &Path) -> Result<(), HostError> {
+        self.group.map_or(Ok(()), |group| share(file, group, 0o640))
     }
 
     /// A writer of the log of one stream of one attempt. The file is made with its first byte.

@@ -14,7 +14,9 @@
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::RenameFlags;
@@ -83,7 +85,14 @@ impl StateDir {
         self.runs().join(id.as_str())
     }
 
-    /// Makes the folder and those in it, for their owner alone.
+    /// The group that the folder is shared with: where its owner made it writable for its group, others
+    /// of that group can look at runs and agree to their steps.
+    pub fn group(&self) -> Option<u32> {
+        let metadata = std::fs::metadata(&self.path).ok()?;
+        (metadata.mode() & 0o022 == 0o020).then(|| metadata.gid())
+    }
+
+    /// Makes the folder and those in it, for their owner alone unless it is shared with a group.
     ///
     /// # Errors
     /// When it cannot be made or written to.
@@ -94,6 +103,10 @@ impl StateDir {
                     "set {STATE_DIR_VARIABLE} to a folder that you may write to"
                 ))
             })?;
+        }
+        if let Some(group) = self.group() {
+            // One that another of the group made is shared already.
+            let _ = share(&self.runs(), group, 0o2770);
         }
         Ok(())
     }
@@ -131,6 +144,16 @@ impl StateDir {
         }
         Err(HostError::permanent(action(), "it keeps changing"))
     }
+}
+
+/// Shares what is at `path` with a group.
+///
+/// # Errors
+/// When it belongs to somebody else.
+pub fn share(path: &Path, group: u32, mode: u32) -> Result<(), HostError> {
+    let error = |e: &std::io::Error| HostError::io(format!("share {}", path.display()), e);
+    std::os::unix::fs::chown(path, None, Some(group)).map_err(|e| error(&e))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(|e| error(&e))
 }
 
 /// Makes a folder and its parents, for their owner alone; one that is there is fine.

@@ -307,3 +307,43 @@ fn a_run_that_waits_at_its_terminal_goes_on_by_itself() {
     let ran = started.finish();
     ran_once(&ran);
 }
+
+#[test]
+fn another_user_of_the_group_agrees() {
+    use std::os::unix::fs::{PermissionsExt as _, chown};
+    process::need_root("two users");
+    // The groups `daemon` (1) and `bin` (2) are everywhere; `daemon` is in the first.
+    let place = tempfile::tempdir_in("/var/tmp").unwrap();
+    let set = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    set(place.path(), 0o755);
+    let state = place.path().join("state");
+    std::fs::create_dir(&state).unwrap();
+    chown(&state, None, Some(1)).unwrap();
+    set(&state, 0o770);
+    let program = place.path().join("runbook");
+    std::fs::copy(env!("CARGO_BIN_EXE_runbook"), &program).unwrap();
+    let approval = "{ kind: approve, from: [daemon], separate: true }";
+    let ran = Runbook::new()
+        .state(&state)
+        .arg("run")
+        .playbook(&asks(approval))
+        .run();
+    ran.expect_code(3);
+    let approve = |user: &str| {
+        let variable = format!("RUNBOOK_STATE_DIR={}", state.display());
+        let program = program.to_str().unwrap();
+        let argv = [
+            "-u", user, "--", "env", &variable, program, "approve", "last", "purge",
+        ];
+        process::output("runuser", &argv)
+    };
+    let stranger = approve("bin");
+    assert_ne!(stranger.code, 0, "{stranger}");
+    approve("daemon").expect_code(0);
+    go(&ran, &["resume", "last"]).expect_code(0);
+    ran_once(&ran);
+    let shown = go(&ran, &["audit", "show", "last", "--format", "json"]);
+    assert!(shown.stdout.contains("\"users\":[\"daemon\"]"), "{shown}");
+}
