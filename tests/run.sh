@@ -16,7 +16,7 @@ target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 deny_version=0.20.2
 
 # What the tests need, by package:
-packages=(
+packages=(git 
   gcc libc6-dev                   # C code in our dependencies
   postgresql                      # a database server, of which tests start their own
   redis-server                    # likewise

@@ -13,13 +13,9 @@ pub(super) fn run(out: &mut Output, args: ApproveArgs) -> u8 {
         Ok(found) => found,
         Err(code) => return code,
     };
-    let Some(step) = run.step(&args.step) else {
-        let help = format!("`runbook status {}` lists its steps", run.run);
-        out.error(
-            &format!("this run has no step `{}`", args.step),
-            Some(&help),
-        );
-        return exit::USAGE;
+    let step = match status::step(out, &run, &args.step) {
+        Ok(step) => step,
+        Err(code) => return code,
     };
     let Some(ask) = &step.asked else {
         let message = format!("`{}` asks for nothing: it is {}", args.step, step.status);

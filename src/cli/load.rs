@@ -47,6 +47,73 @@ pub(super) fn params(
     program: &Program,
     args: &ParamArgs,
 ) -> Option<Map<String, Value>> {
+    let given = given(out, args)?;
+    if !out.quiet {
+        stray(out, program);
+    }
+    resolve(out, program, &given, &|name| std::env::var(name).ok())
+}
+
+fn resolve(
+    out: &Output,
+    program: &Program,
+    given: &IndexMap<String, Given>,
+    lookup: &dyn Fn(&str) -> Option<String>,
+) -> Option<Map<String, Value>> {
+    match params::resolve(program.playbook(), given, lookup) {
+        Ok(values) => Some(values),
+        Err(errors) => {
+            for error in errors {
+                out.coded_error(error.code(), &error.to_string(), None);
+            }
+            None
+        }
+    }
+}
+
+/// The parameters that a run began with, or that a plan was made for. One that held a secret stands in
+/// no record, and is given again; the others stay as they are.
+pub(super) fn params_again(
+    out: &Output,
+    program: &Program,
+    before: &Map<String, Value>,
+    args: &ParamArgs,
+) -> Option<Map<String, Value>> {
+    let said = given(out, args)?;
+    let hidden = |value: &Value| value.to_string().contains(MASK);
+    // What an edit took out of the playbook is nobody's parameter any more.
+    let before: Vec<(&String, &Value)> = { before.iter() }
+        .filter(|(name, _)| program.playbook().params.contains_key(*name))
+        .collect();
+    let lost = { before.iter() }.find(|(name, value)| hidden(value) && !said.contains_key(*name));
+    if let Some((name, _)) = lost {
+        let message = format!("parameter `{name}` held a secret, and is in no record");
+        out.error(&message, Some(&format!("give it again: `-p {name}=…`")));
+        return None;
+    }
+    let kept = before.iter().filter(|(_, value)| !hidden(value));
+    let mut all: IndexMap<String, Given> = kept
+        .map(|(name, value)| ((*name).clone(), Given::Typed((*value).clone())))
+        .collect();
+    all.extend(said);
+    let values = resolve(out, program, &all, &|_| None)?;
+    let differs = |(name, before): &&(&String, &Value)| {
+        !hidden(before) && values.get(*name).is_some_and(|now| now != *before)
+    };
+    if let Some((name, before)) = before.iter().find(differs) {
+        let now = &values[*name];
+        let message = format!("parameter `{name}` was {before}, and is {now} now; nothing ran");
+        out.error(
+            &message,
+            Some("its parameters stay as they are: begin anew"),
+        );
+        return None;
+    }
+    Some(values)
+}
+
+/// What the command line says of parameters.
+fn given(out: &Output, args: &ParamArgs) -> Option<IndexMap<String, Given>> {
     let mut given = IndexMap::new();
     if let Some(path) = &args.params_file {
         match params_file(path) {
@@ -67,62 +134,7 @@ pub(super) fn params(
         };
         given.insert(name.to_owned(), Given::Text(value.to_owned()));
     }
-    if !out.quiet {
-        stray(out, program);
-    }
-    let lookup = |name: &str| std::env::var(name).ok();
-    match params::resolve(program.playbook(), &given, &lookup) {
-        Ok(values) => Some(values),
-        Err(errors) => {
-            for error in errors {
-                out.coded_error(error.code(), &error.to_string(), None);
-            }
-            None
-        }
-    }
-}
-
-/// The parameters that a run began with, or that a plan was made for. One that held a secret stands in no record, and is given again.
-pub(super) fn params_again(
-    out: &Output,
-    program: &Program,
-    before: &Map<String, Value>,
-    given: &ParamArgs,
-) -> Option<Map<String, Value>> {
-    let hidden = |value: &Value| value.to_string().contains(MASK);
-    if given.params.is_empty() && given.params_file.is_none() {
-        if let Some((name, _)) = before.iter().find(|(_, value)| hidden(value)) {
-            let help = format!("give it again: `-p {name}=…`");
-            out.error(
-                &format!("parameter `{name}` held a secret, and is in no record"),
-                Some(&help),
-            );
-            return None;
-        }
-        return Some(before.clone());
-    }
-    let now = params(out, program, given)?;
-    let mut values = before.clone();
-    for (name, before) in &mut values {
-        let Some(value) = now.get(name) else { continue };
-        if hidden(before) {
-            *before = value.clone();
-        } else if given
-            .params
-            .iter()
-            .any(|p| p.split('=').next() == Some(name))
-            && value != before
-        {
-            let message =
-                format!("parameter `{name}` was {before}, and is {value} now; nothing ran");
-            out.error(
-                &message,
-                Some("its parameters stay as they are: begin anew"),
-            );
-            return None;
-        }
-    }
-    Some(values)
+    Some(given)
 }
 
 /// Warns of variables that would set a parameter, if there were one of that name.

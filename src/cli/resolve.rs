@@ -7,7 +7,7 @@ use super::args::{Outcome, ResolveArgs};
 use super::output::Output;
 use super::{exit, status};
 use crate::base::StepPath;
-use crate::event::StepResolve;
+use crate::event::{RunState, StepResolve};
 use crate::exec::is_unsettled;
 use crate::host::{HostError, StateDir, inbox, run_folder};
 
@@ -17,6 +17,8 @@ const PREFIX: &str = "resolve.";
 #[derive(Debug, Serialize, Deserialize)]
 struct Said {
     path: StepPath,
+    /// How many attempts it had had: what was said of one says nothing of the next.
+    attempts: u32,
     done: bool,
     reason: String,
 }
@@ -26,13 +28,9 @@ pub(super) fn run(out: &mut Output, args: ResolveArgs) -> u8 {
         Ok(found) => found,
         Err(code) => return code,
     };
-    let Some(step) = run.step(&args.step) else {
-        let help = format!("`runbook status {}` lists its steps", run.run);
-        out.error(
-            &format!("this run has no step `{}`", args.step),
-            Some(&help),
-        );
-        return exit::USAGE;
+    let step = match status::step(out, &run, &args.step) {
+        Ok(step) => step,
+        Err(code) => return code,
     };
     if !is_unsettled(step) {
         let message = format!(
@@ -62,6 +60,7 @@ pub(super) fn run(out: &mut Output, args: ResolveArgs) -> u8 {
     }
     let said = Said {
         path: args.step.clone(),
+        attempts: step.attempts,
         done: args.outcome == Outcome::Done,
         reason: args.reason,
     };
@@ -81,13 +80,18 @@ pub(super) fn run(out: &mut Output, args: ResolveArgs) -> u8 {
     exit::DONE
 }
 
-/// What people said of the steps of a run.
+/// What people said of the steps of `run` whose outcome is not known.
 pub(super) fn said(
     state: &StateDir,
-    run: &crate::base::RunId,
+    run: &RunState,
 ) -> Result<Vec<(StepPath, StepResolve)>, HostError> {
-    let said = inbox::heard::<Said>(&state.run(run), PREFIX)?;
-    let resolved = said.into_iter().map(|statement| {
+    let said = inbox::heard::<Said>(&state.run(&run.run), PREFIX)?;
+    let about = |said: &Said| {
+        let step = run.step(&said.path).filter(|step| is_unsettled(step));
+        step.is_some_and(|step| step.attempts == said.attempts)
+    };
+    let said = said.into_iter().filter(|statement| about(&statement.said));
+    let resolved = said.map(|statement| {
         let resolve = StepResolve {
             done: statement.said.done,
             reason: statement.said.reason,

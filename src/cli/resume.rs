@@ -9,10 +9,10 @@ use super::output::Output;
 use super::run::{Recorded, Refusal, Setup, begin, on_runtime, reports};
 use super::{exit, load, resolve, status};
 use crate::audit::{Trail, load_taken_over};
-use crate::base::{RunId, suggest};
+use crate::base::{RunId, StepId, suggest};
 use crate::compile::Program;
-use crate::diag::{codes, did_you_mean};
-use crate::event::{Edited, PlaybookInfo, ResumeKind, RunResume, RunState, RunStatus, StepState};
+use crate::diag::did_you_mean;
+use crate::event::{Edited, ResumeKind, RunResume, RunState, RunStatus, Status, StepState};
 use crate::exec::{self, Edits, Past};
 use crate::host::{RunFolder, StateDir, TakenOver, identity, process};
 
@@ -25,13 +25,8 @@ pub(super) fn retry(out: &mut Output, args: RetryArgs) -> u8 {
 }
 
 fn go_on(out: &mut Output, args: &ResumeArgs, from: Option<&str>) -> u8 {
-    let reports = match reports::parse(&args.how.reports) {
-        Ok(reports) => reports,
-        Err(message) => {
-            let help = Some("write `--report markdown=report.md`");
-            out.coded_error(codes::BAD_REPORT, &message, help);
-            return exit::USAGE;
-        }
+    let Some(reports) = reports::asked(out, &args.how.reports) else {
+        return exit::USAGE;
     };
     let (state, id) = match status::find(out, &args.run) {
         Ok(found) => found,
@@ -71,17 +66,14 @@ fn go_on(out: &mut Output, args: &ResumeArgs, from: Option<&str>) -> u8 {
     let Some(params) = load::params_again(out, &program, &past.params, &args.params) else {
         return exit::USAGE;
     };
-    if let Err(message) = reports::refuse(&program, &params, &reports) {
-        out.coded_error(codes::BAD_REPORT, &message, Some("name another file"));
+    if !reports::keep_off(out, &program, &params, &reports) {
         return exit::USAGE;
     }
-    let resolved = match resolve::said(&state, &id) {
+    let resolved = match resolve::said(&state, &past) {
         Ok(resolved) => resolved,
         Err(error) => return Refusal::host(error).tell(out),
     };
-    let resolved = resolved
-        .into_iter()
-        .filter(|(path, _)| past.step(path).is_some_and(exec::is_unsettled))
+    let resolved = { resolved.into_iter() }
         .filter(|(path, _)| !again.contains(&path.step))
         .collect();
     let mut past = Past {
@@ -157,7 +149,7 @@ fn nothing_to_do(out: &Output, past: &RunState) -> Option<u8> {
     }
     let failed = past
         .whole_steps()
-        .find(|step| step.status == crate::event::Status::Failed && !step.allowed)?;
+        .find(|step| step.status == Status::Failed && !step.allowed)?;
     let id = &failed.path.step;
     out.error(
         &format!("`{id}` failed, and what failed is not run again by itself; nothing ran"),
@@ -169,7 +161,7 @@ fn nothing_to_do(out: &Output, past: &RunState) -> Option<u8> {
     Some(exit::USAGE)
 }
 
-fn again_from(program: &Program, from: &str) -> Result<Vec<crate::base::StepId>, Refusal> {
+fn again_from(program: &Program, from: &str) -> Result<Vec<StepId>, Refusal> {
     let Some(at) = program.find(from) else {
         let ids = (0..program.nodes().len()).map(|at| program.step(at).id.value.as_str());
         let help = did_you_mean(suggest::nearest(from, ids));
@@ -192,7 +184,7 @@ fn edit(
     args: &ResumeArgs,
 ) -> Result<(), Refusal> {
     let program = setup.program;
-    let now = PlaybookInfo::clone(&exec::playbook_info(program));
+    let now = exec::playbook_info(program);
     let before = &past.state.playbook;
     if now.sha256 == before.sha256 && now.project_sha256 == before.project_sha256 {
         return Ok(());
@@ -226,11 +218,13 @@ fn edit(
         ));
     }
     if args.rerun_changed {
-        let ids: Vec<_> = changed.iter().map(|(id, _)| id.clone()).collect();
-        for id in ids {
-            let at = program.find(id.as_str()).unwrap_or_default();
-            past.resume.again.extend(exec::again_from(program, at));
-        }
+        let places = changed
+            .iter()
+            .filter_map(|(id, _)| program.find(id.as_str()));
+        let again: Vec<StepId> = { places }
+            .flat_map(|at| exec::again_from(program, at))
+            .collect();
+        past.resume.again.extend(again);
         past.resume.again.sort();
         past.resume.again.dedup();
     }
@@ -242,8 +236,8 @@ fn edit(
 }
 
 fn tell(out: &Output, edits: &Edits) {
-    let list = |ids: &[crate::base::StepId]| {
-        let ids: Vec<&str> = ids.iter().map(crate::base::StepId::as_str).collect();
+    let list = |ids: &[StepId]| {
+        let ids: Vec<&str> = ids.iter().map(StepId::as_str).collect();
         ids.join(", ")
     };
     out.warn("the playbook was edited since this run began");

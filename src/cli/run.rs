@@ -51,16 +51,10 @@ pub(super) fn run(out: &mut Output, args: RunArgs) -> u8 {
     let Some(params) = params else {
         return exit::USAGE;
     };
-    let reports = match reports::parse(&args.how.reports) {
-        Ok(reports) => reports,
-        Err(message) => {
-            let code = codes::BAD_REPORT;
-            out.coded_error(code, &message, Some("write `--report markdown=report.md`"));
-            return exit::USAGE;
-        }
+    let Some(reports) = reports::asked(out, &args.how.reports) else {
+        return exit::USAGE;
     };
-    if let Err(message) = reports::refuse(&program, &params, &reports) {
-        out.coded_error(codes::BAD_REPORT, &message, Some("name another file"));
+    if !reports::keep_off(out, &program, &params, &reports) {
         return exit::USAGE;
     }
     let only = match begin::only(&program, &args.steps) {

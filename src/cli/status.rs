@@ -6,9 +6,8 @@ use super::{exit, resolve};
 use crate::audit::lookup;
 use crate::audit::{FindError, find_run};
 use crate::audit::{JournalReader, load_run};
-use crate::base::{Format, RunId};
-use crate::event::RunState;
-use crate::exec::is_unsettled;
+use crate::base::{Format, RunId, StepPath};
+use crate::event::{RunState, StepState};
 use crate::host::StateDir;
 use crate::report;
 use crate::report::terminal::{Look, render as render_terminal};
@@ -23,14 +22,17 @@ pub(super) fn run(out: &mut Output, args: StatusArgs) -> u8 {
             let look = Look::detect(&std::io::stdout(), out.color);
             out.data(render_terminal(&state, &look, out.verbosity()));
             // What people said meanwhile counts once it is gone on with.
-            for (path, said) in resolve::said(&folder, &state.run).unwrap_or_default() {
-                if state.step(&path).is_some_and(is_unsettled) {
-                    let word = if said.done { "done" } else { "not done" };
-                    out.note_line(&format!(
-                        "`{path}` counts as {word} ({}: {}); go on with `runbook resume {}`",
-                        said.user, said.reason, state.run
-                    ));
+            match resolve::said(&folder, &state) {
+                Ok(said) => {
+                    for (path, said) in said {
+                        let word = if said.done { "done" } else { "not done" };
+                        out.note_line(&format!(
+                            "`{path}` counts as {word} ({}: {}); go on with `runbook resume {}`",
+                            said.user, said.reason, state.run
+                        ));
+                    }
                 }
+                Err(error) => out.error(&error.to_string(), error.help.as_deref()),
             }
             exit::DONE
         }
@@ -89,6 +91,19 @@ pub(super) fn load(out: &Output, text: &str) -> Result<(StateDir, RunState), u8>
             Err(exit::AUDIT)
         }
     }
+}
+
+/// The step at `path` of a run; that there is none is told.
+pub(super) fn step<'a>(
+    out: &Output,
+    run: &'a RunState,
+    path: &StepPath,
+) -> Result<&'a StepState, u8> {
+    run.step(path).ok_or_else(|| {
+        let help = format!("`runbook status {}` lists its steps", run.run);
+        out.error(&format!("this run has no step `{path}`"), Some(&help));
+        exit::USAGE
+    })
 }
 
 /// The run that `text` means; what is wrong is told.

@@ -186,6 +186,12 @@ impl Redactor {
         }
     }
 
+    /// A keyed digest of `value` where it holds a secret; whatever else stands in records as it is.
+    pub fn digest_of_secret(&self, value: &Value) -> Option<String> {
+        self.finds_in(value)
+            .then(|| self.keyed_digest(value.to_string().as_bytes()))
+    }
+
     /// HMAC-SHA-256 of `bytes` under the state folder's key, as `hmac-sha256:<hex>`.
     pub fn keyed_digest(&self, bytes: &[u8]) -> String {
         let Ok(mut mac) = hmac::Hmac::<sha2::Sha256>::new_from_slice(&self.key) else {

@@ -193,7 +193,7 @@ impl Engine<'_> {
                 name: name.clone(),
                 lock: lock.clone(),
                 config: config.clone(),
-                input: self.input_digest(&config),
+                input: self.shared.redactor.digest_of_secret(&config),
             };
             self.recorder
                 .record(Some(path), Some(attempt), Event::StepStart(start))?;
@@ -510,14 +510,6 @@ impl Engine<'_> {
             outcome: None,
         };
         self.finish(step, path, 1, judged, Vec::new(), 0)
-    }
-
-    /// A keyed digest of a configuration that holds a secret; whatever else stands in the journal as
-    /// it is.
-    fn input_digest(&self, config: &Value) -> Option<String> {
-        let redactor = &self.shared.redactor;
-        let holds = redactor.finds_in(config);
-        holds.then(|| redactor.keyed_digest(config.to_string().as_bytes()))
     }
 
     fn name_of(&self, step: &Step, scope: &dyn RootSource) -> Option<String> {

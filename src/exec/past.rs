@@ -1,6 +1,6 @@
 //! A run that is gone on with: what it came to before is replayed, and never run again.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
@@ -35,7 +35,7 @@ pub(super) struct Replay {
     /// The state once it is gone on with: what does not stand is pending.
     state: RunState,
     /// What was begun, may have had its effect, and has no result that stands.
-    unsettled: HashMap<StepPath, Status>,
+    unsettled: HashSet<StepPath>,
 }
 
 impl Past {
@@ -54,10 +54,10 @@ impl Past {
 
     /// What counts once these events have happened.
     pub(super) fn replay(&self) -> Replay {
-        let mut unsettled: HashMap<StepPath, Status> = { self.state.steps.values() }
+        let mut unsettled: HashSet<StepPath> = { self.state.steps.values() }
             .filter(|step| is_unsettled(step))
             .filter(|step| !self.is_again(&step.path))
-            .map(|step| (step.path.clone(), step.status))
+            .map(|step| step.path.clone())
             .collect();
         let mut state = self.state.clone();
         for (path, event) in self.events() {
@@ -179,7 +179,7 @@ impl Engine<'_> {
     /// Whether a step or item was begun in an earlier part of the run, and may have happened.
     pub(super) fn is_unsettled(&self, path: &StepPath) -> bool {
         let replay = self.replay.as_ref();
-        replay.is_some_and(|replay| replay.unsettled.contains_key(path))
+        replay.is_some_and(|replay| replay.unsettled.contains(path))
     }
 
     /// The list of a `foreach` step, where it was known in an earlier part of the run and an item of
@@ -336,8 +336,7 @@ impl Comparison<'_> {
         let Ok(Partial::Known(mut config)) = step.config.eval(local) else {
             return Some("its configuration is not known".to_owned());
         };
-        let input = self.redactor.finds_in(&config);
-        let input = input.then(|| self.redactor.keyed_digest(config.to_string().as_bytes()));
+        let input = self.redactor.digest_of_secret(&config);
         self.redactor.value(&mut config);
         (config != before.config || input != before.input)
             .then(|| "its configuration is another".to_owned())

@@ -185,7 +185,7 @@ impl Engine<'_> {
             if !certain || node.section == Section::Finally {
                 return (planned, None);
             }
-            let (looked, value) = self.look_at(at, &path, config, local).await;
+            let (looked, value) = self.look_at(at, &path, config).await;
             planned.looked = Some(looked);
             return (planned, Some(value));
         }
@@ -204,25 +204,11 @@ impl Engine<'_> {
         planned.digest = self.step_digest(step, &path, &config, &preview);
         planned.approval = self.would_ask(step, node.effect, &preview, local);
         planned.preview = Some(self.redacted(preview));
-        let unchanged = planned.preview == Some(Preview::NoChange);
-        let value = unchanged.then(|| StepValue {
-            status: Status::Succeeded,
-            changed: false,
-            outputs: None,
-            findings: Vec::new(),
-        });
-        // Even so its outputs are known once it has run.
-        (planned, value.filter(|_| false))
+        (planned, None)
     }
 
     /// Runs a step that only looks.
-    async fn look_at(
-        &self,
-        at: usize,
-        path: &StepPath,
-        config: Value,
-        local: &Local<'_>,
-    ) -> (Looked, StepValue) {
+    async fn look_at(&self, at: usize, path: &StepPath, config: Value) -> (Looked, StepValue) {
         let (step, node) = (self.program.step(at), &self.program.nodes()[at]);
         let work = Work {
             ty: step.ty,
@@ -252,7 +238,6 @@ impl Engine<'_> {
         if let Some(bad) = failing(&findings, fail_on) {
             (status, error) = (Status::Failed, error.or(Some(bad)));
         }
-        let _ = local;
         let value = StepValue {
             status,
             changed: false,

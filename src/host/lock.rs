@@ -182,7 +182,14 @@ fn make(folder: &Path) -> std::io::Result<()> {
             let everyone = std::fs::Permissions::from_mode(0o1777);
             std::fs::set_permissions(folder, everyone)
         }
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        // One that anybody could have put there counts only as what we would have made.
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            let metadata = std::fs::symlink_metadata(folder)?;
+            let sticky = metadata.permissions().mode() & 0o1000 != 0;
+            (metadata.is_dir() && sticky)
+                .then_some(())
+                .ok_or_else(|| std::io::Error::other("it is no folder that is shared safely"))
+        }
         Err(error) => Err(error),
     }
 }

@@ -19,7 +19,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::store::{IfExists, LogWriter, make_folder, share, sync_parent, write_whole};
-use super::{HostError, Part, StateDir};
+use super::{HostError, Part, StateDir, records};
 use crate::base::{RunId, StepPath};
 use crate::event::Stream;
 
@@ -241,10 +241,9 @@ pub fn has_processes(state: &StateDir, id: &RunId) -> Result<bool, HostError> {
 }
 
 fn is_held(path: &Path) -> Result<bool, HostError> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(HostError::io(format!("read {}", path.display()), &error)),
+    // A pipe in its place would hold whoever opens it.
+    let Some(file) = records::open(path)? else {
+        return Ok(false);
     };
     Ok(!try_lock(
         &file,

@@ -598,3 +598,69 @@ fn killed_at_any_moment_it_comes_to_the_same() {
         }
     });
 }
+
+#[test]
+fn what_was_said_of_one_interruption_says_nothing_of_the_next() {
+    let text = playbook(&[step("once", "", "[ -e go ] || sleep 6161")]);
+    let started = Runbook::new().arg("run").playbook(&text).start();
+    let ran = kill_after(started, "once");
+    go(
+        &ran,
+        &[
+            "resolve", "last", "once", "--as", "not-done", "--reason", "x",
+        ],
+    )
+    .expect_code(0);
+    let again = ran.then().args(["resume", "last"]).start();
+    wait::until("the second time", LONG, || {
+        (oracle(&ran) == "once once").then_some(())
+    });
+    again.signal(Signal::KILL);
+    again.finish();
+    std::fs::write(ran.folder().join("go"), "").unwrap();
+    go(&ran, &["resume", "last"]).expect_code(4);
+    go(
+        &ran,
+        &["resolve", "last", "once", "--as", "done", "--reason", "y"],
+    )
+    .expect_code(0);
+    go(&ran, &["resume", "last"]).expect_code(0);
+    assert_eq!(oracle(&ran), "once once bye");
+}
+
+#[test]
+fn its_parameters_stay_as_they_were() {
+    let text = "\
+runbook: v1
+name: params
+params: { must: { type: string }, word: { type: string, default: a } }
+secrets: { token: { env: TOKEN } }
+steps:
+  - { id: a, repeat: idempotent, exec.script: { env: { M: '${{ params.must }}', W: '${{ params.word }}', T: '${{ secrets.token }}' }, script: 'echo $M $W >> oracle; [ -e go ] || sleep 6262' } }
+";
+    let start = |must: &str| {
+        let run = Runbook::new().env("TOKEN", "s3cr3t-word");
+        let run = run.args(["run", "-p", &format!("must={must}"), "-p", "word=b"]);
+        let ran = kill_after(run.playbook(text).start(), &format!("{must} b"));
+        std::fs::write(ran.folder().join("go"), "").unwrap();
+        ran
+    };
+    let resume = |ran: &Ran, args: &[&str]| {
+        let run = ran.then().env("TOKEN", "s3cr3t-word");
+        run.args([&["resume", "last"], args].concat()).run()
+    };
+    let ran = start("m");
+    std::fs::write(ran.folder().join("params.json"), "{\"word\": \"c\"}").unwrap();
+    resume(&ran, &["--params-file", "params.json"]).expect_code(2);
+    resume(&ran, &["-p", "word=c"]).expect_code(2);
+    resume(&ran, &["-p", "nothing=c"]).expect_code(2);
+    assert_eq!(oracle(&ran), "m b");
+    resume(&ran, &["-p", "word=b"]).expect_code(0);
+    assert_eq!(oracle(&ran), "m b m b");
+    // One that held a secret is in no record: it is given again, and the others need not be.
+    let ran = start("s3cr3t-word");
+    resume(&ran, &[]).expect_code(2);
+    resume(&ran, &["-p", "word=b"]).expect_code(2);
+    resume(&ran, &["-p", "must=s3cr3t-word"]).expect_code(0);
+    assert_eq!(oracle(&ran), "s3cr3t-word b s3cr3t-word b");
+}

@@ -567,3 +567,34 @@ fn a_variable_that_sets_no_parameter_is_told() {
     assert!(ran.expect_code(0).stderr.contains(told), "{ran}");
     assert_eq!(ran.stderr.matches("RUNBOOK_PARAM_").count(), 2, "{ran}");
 }
+
+#[test]
+fn the_hook_for_git_lets_only_valid_playbooks_in() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/ci");
+    let hook = std::fs::read_to_string(root.join("pre-commit")).unwrap();
+    let good = "runbook: v1\nname: p\nsteps:\n  - { id: a, exec.command: { argv: ['true'] } }\n";
+    for (playbook, code) in [(good, 0), (&*good.replace("argv", "argw"), 1)] {
+        let bin = Path::new(env!("CARGO_BIN_EXE_runbook")).parent().unwrap();
+        let script = format!(
+            "set -e; PATH={}:$PATH; git init -q .; cp hook .git/hooks/pre-commit; \
+             chmod +x .git/hooks/pre-commit; git add 'a playbook.yaml' other.yaml; \
+             git -c user.name=x -c user.email=x@example.org commit -qm x",
+            bin.display()
+        );
+        let ran = Runbook::new()
+            .file("hook", &hook)
+            .file("a playbook.yaml", playbook)
+            .file("other.yaml", "anything: else\n")
+            .instead(["sh", "-c", &script])
+            .run();
+        ran.expect_code(code);
+    }
+    for file in ["playbooks.yaml", "pre-commit-config.yaml"] {
+        let text = std::fs::read_to_string(root.join(file)).unwrap();
+        let read: serde_yaml::Value = serde_yaml::from_str(&text).unwrap();
+        assert!(
+            read.is_mapping() && text.contains("runbook validate"),
+            "{file}"
+        );
+    }
+}

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use crate::base::{Format, ReportFile};
 use crate::cli::output::Output;
 use crate::compile::{Program, World};
+use crate::diag::codes;
 use crate::event::RunState;
 use crate::expr::Evaluated;
 use crate::host::Store;
@@ -14,7 +15,7 @@ use crate::host::store::IfExists;
 use crate::report::{FOR_STATES, render};
 
 /// Reads `markdown=report.md`, as often as it was given.
-pub(in crate::cli) fn parse(given: &[String]) -> Result<Vec<ReportFile>, String> {
+fn parse(given: &[String]) -> Result<Vec<ReportFile>, String> {
     given
         .iter()
         .map(|text| {
@@ -28,9 +29,31 @@ pub(in crate::cli) fn parse(given: &[String]) -> Result<Vec<ReportFile>, String>
         .collect()
 }
 
+/// The reports that were asked for; what is wrong with them is told.
+pub(in crate::cli) fn asked(out: &Output, given: &[String]) -> Option<Vec<ReportFile>> {
+    let told = |message: String| {
+        let help = Some("write `--report markdown=report.md`");
+        out.coded_error(codes::BAD_REPORT, &message, help);
+    };
+    parse(given).map_err(told).ok()
+}
+
+/// Whether no report would overwrite what the run is made of; one that would is told.
+pub(in crate::cli) fn keep_off(
+    out: &Output,
+    program: &Program,
+    params: &Map<String, Value>,
+    asked: &[ReportFile],
+) -> bool {
+    let told = |message: &String| {
+        out.coded_error(codes::BAD_REPORT, message, Some("name another file"));
+    };
+    refuse(program, params, asked).inspect_err(told).is_ok()
+}
+
 /// Says which report would overwrite what the run is made of. What a path needs of a run that has not
 /// begun is not known yet; [`write_all`] looks once more.
-pub(in crate::cli) fn refuse(
+fn refuse(
     program: &Program,
     params: &Map<String, Value>,
     asked: &[ReportFile],
