@@ -16,7 +16,7 @@ target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 deny_version=0.20.2
 
 # What the tests need, by package:
-packages=(git 
+packages=(
   gcc libc6-dev                   # C code in our dependencies
   postgresql                      # a database server, of which tests start their own
   redis-server                    # likewise
@@ -24,7 +24,8 @@ packages=(git
   util-linux mount coreutils      # setpriv, nsenter; mount; timeout
   procps                          # pgrep
   strace                          # what a run touches, and failures at a chosen system call
-  tmux                            # a real terminal
+  tmux bsdutils                   # a real terminal; script
+  git                             # the hook that examples/ci has for it
   python3 python3-venv            # the audit's verification recipe; tools that come as wheels
 )
 

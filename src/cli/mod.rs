@@ -6,6 +6,7 @@ mod audit;
 mod cancel;
 mod completion;
 mod doctor;
+mod engine;
 pub mod exit;
 mod explain;
 mod graph;

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::args::{HowArgs, PlanArgs};
+use super::engine::{Setup, on_runtime, reports};
 use super::output::Output;
-use super::run::{Setup, on_runtime, reports};
 use super::{exit, load};
 use crate::base::Format;
 use crate::base::count::plural;

@@ -5,8 +5,8 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::args::{ResumeArgs, RetryArgs};
+use super::engine::{Recorded, Refusal, Setup, begin, on_runtime, reports};
 use super::output::Output;
-use super::run::{Recorded, Refusal, Setup, begin, on_runtime, reports};
 use super::{exit, load, resolve, status};
 use crate::audit::{Trail, load_taken_over};
 use crate::base::{RunId, StepId, suggest};

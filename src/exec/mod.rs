@@ -39,7 +39,8 @@ pub use approval::{APPROVE, Consent, Console, may_approve};
 pub use asked::{CANCEL, Cancellation};
 pub use locks::whole_key;
 pub use past::{Edits, Past, again_from, compare_edit, is_unsettled};
-pub use scheduler::{plan, playbook_info, run};
+pub use plan::plan;
+pub use scheduler::{playbook_info, run};
 pub use secrets::{SecretError, Secrets, resolve as resolve_secrets};
 pub use verdict::Verdict;
 

@@ -1,12 +1,15 @@
 //! Planning: what only looks is run, the rest is previewed, and what cannot be known yet stays a
 //! typed unknown. Nothing is handed the means to touch.
 
+use std::pin::pin;
+
 use serde_json::{Map, Value, json};
 
 use super::attempt::Work;
 use super::leaf::{condition, failing};
-use super::scheduler::{Engine, playbook_info};
-use crate::base::{Deadline, Duration, StepPath};
+use super::scheduler::{Engine, engine, playbook_info};
+use super::{Request, StartError};
+use crate::base::{Deadline, Duration, EndReason, StepPath};
 use crate::compile::{Local, StepValue};
 use crate::event::{ApprovalKind, EffectClass, Section, Status};
 use crate::expr::{Evaluated, from_json};
@@ -20,6 +23,33 @@ const LOOK_TIME: Duration = Duration::from_secs(10 * 60);
 
 /// The most items of a `foreach` step that are looked at one by one.
 const MOST_ITEMS: usize = 10_000;
+
+/// Looks what a run of a program would do. Nothing is recorded.
+///
+/// # Errors
+/// When a variable or a connection has no value or a secret cannot be hidden.
+pub async fn plan(request: Request<'_>) -> Result<Plan, StartError> {
+    let playbook = request.program.playbook().name.value.clone();
+    let run = json!({ "playbook": playbook });
+    let run = run.as_object().cloned().unwrap_or_default();
+    let (engine, rest) = engine(request, run)?;
+    let mut signals = rest.signals;
+    let planning = engine.plan_all();
+    let mut planning = pin!(planning);
+    loop {
+        tokio::select! {
+            biased;
+            steps = &mut planning => {
+                return Ok(engine.plan_of(rest.params, steps));
+            }
+            () = engine.recorder.show_passing() => {}
+            _ = signals.next() => {
+                engine.cancel_of(Section::Main).end(EndReason::Cancelled);
+                engine.paused.set(true);
+            }
+        }
+    }
+}
 
 impl Engine<'_> {
     /// What each step, and each item, would do.

@@ -29,7 +29,7 @@ use crate::host::lock::Locks;
 use crate::host::signals::{EndSignal, Signals};
 use crate::host::{Shared, identity};
 use crate::model::Tree;
-use crate::plan::{Plan, Pledge};
+use crate::plan::Pledge;
 use crate::step::Partial;
 
 /// How long all `finally` steps together may take: they clean up, and must not hang a run that
@@ -69,18 +69,18 @@ pub(super) struct Engine<'a> {
 }
 
 /// What a request holds beside what its engine is made of.
-struct Rest {
-    run: RunId,
-    params: Map<String, Value>,
-    signals: Signals,
-    max_parallel: usize,
-    timeout: Option<Duration>,
-    lock: Option<String>,
-    past: Option<Past>,
+pub(super) struct Rest {
+    pub run: RunId,
+    pub params: Map<String, Value>,
+    pub signals: Signals,
+    pub max_parallel: usize,
+    pub timeout: Option<Duration>,
+    pub lock: Option<String>,
+    pub past: Option<Past>,
 }
 
 /// The engine of a request; `run` is what expressions read under this name.
-fn engine<'a>(
+pub(super) fn engine<'a>(
     request: Request<'a>,
     run: Map<String, Value>,
 ) -> Result<(Engine<'a>, Rest), StartError> {
@@ -150,33 +150,6 @@ fn engine<'a>(
         past,
     };
     Ok((engine, rest))
-}
-
-/// Looks what a run of a program would do. Nothing is recorded.
-///
-/// # Errors
-/// When a variable or a connection has no value or a secret cannot be hidden.
-pub async fn plan(request: Request<'_>) -> Result<Plan, StartError> {
-    let playbook = request.program.playbook().name.value.clone();
-    let run = json!({ "playbook": playbook });
-    let run = run.as_object().cloned().unwrap_or_default();
-    let (engine, rest) = engine(request, run)?;
-    let mut signals = rest.signals;
-    let planning = engine.plan_all();
-    let mut planning = pin!(planning);
-    loop {
-        tokio::select! {
-            biased;
-            steps = &mut planning => {
-                return Ok(engine.plan_of(rest.params, steps));
-            }
-            () = engine.recorder.show_passing() => {}
-            _ = signals.next() => {
-                engine.main.end(EndReason::Cancelled);
-                engine.paused.set(true);
-            }
-        }
-    }
 }
 
 /// Runs a program to its end.

@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
-use super::reports;
 use crate::base::count::plural;
 use crate::base::{Format, ReportFile};
+use crate::cli::engine::reports;
 use crate::cli::exit;
 use crate::cli::output::Output;
 use crate::compile::Program;

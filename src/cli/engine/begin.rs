@@ -78,7 +78,7 @@ pub(in crate::cli) fn refuse(
 }
 
 /// The steps that were asked for with `--step`, with those that they need or read; `None` is all.
-pub(super) fn only(
+pub(in crate::cli) fn only(
     program: &Program,
     asked: &[String],
 ) -> Result<Option<Vec<bool>>, (String, Option<String>)> {
