@@ -86,6 +86,7 @@ pub(super) fn said(
     run: &RunState,
 ) -> Result<Vec<(StepPath, StepResolve)>, HostError> {
     let said = inbox::heard::<Said>(&state.run(&run.run), PREFIX)?;
+    let said: Vec<_> = said.into_iter().collect::<Result<_, _>>()?;
     let about = |said: &Said| {
         let step = run.step(&said.path).filter(|step| is_unsettled(step));
         step.is_some_and(|step| step.attempts == said.attempts)

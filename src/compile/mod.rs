@@ -16,7 +16,7 @@ mod world;
 
 pub use load::{Loaded, load, load_text};
 pub use program::{Node, Program, SourceInfo};
-pub use world::{Local, StepValue, World};
+pub use world::{Local, StepValue, World, run_value};
 
 use crate::diag::Diagnostics;
 use crate::model::Playbook;

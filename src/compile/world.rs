@@ -9,10 +9,28 @@ use serde_json::Map;
 
 use super::Program;
 use super::rules::vars;
-use crate::base::StepId;
-use crate::event::{Finding, Status};
+use crate::base::{RunId, StepId};
+use crate::event::{Finding, RunStatus, Status};
 use crate::expr::{EvalError, Reference, RootSource, Type, Unknown, Value, from_json};
 use crate::step::Partial;
+
+/// What expressions read as `run`, once it has begun.
+pub fn run_value(
+    id: &RunId,
+    playbook: &str,
+    status: RunStatus,
+    started_at: jiff::Timestamp,
+) -> Map<String, serde_json::Value> {
+    let entries = [
+        ("id", id.to_string()),
+        ("playbook", playbook.to_owned()),
+        ("status", status.to_string()),
+        ("started_at", started_at.to_string()),
+    ];
+    { entries.into_iter() }
+        .map(|(name, value)| (name.to_owned(), value.into()))
+        .collect()
+}
 
 /// What is known of a step's result.
 #[derive(Clone, Debug)]

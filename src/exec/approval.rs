@@ -382,7 +382,7 @@ impl Engine<'_> {
         let said = inbox::heard::<Consent>(self.shared.folder.path(), &prefix);
         let mut granted: Vec<String> = Vec::new();
         let mut reasons: Vec<String> = Vec::new();
-        for statement in said.unwrap_or_default() {
+        for statement in said.unwrap_or_default().into_iter().flatten() {
             // Root may speak for whoever became root.
             let user = match statement.user.as_str() {
                 "root" => statement.said.user.clone(),

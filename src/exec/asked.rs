@@ -26,7 +26,7 @@ impl Engine<'_> {
         loop {
             self.clock.sleep(POLL).await;
             let said = inbox::heard::<Cancellation>(self.shared.folder.path(), CANCEL);
-            let said = said.unwrap_or_default().into_iter().next();
+            let said = said.unwrap_or_default().into_iter().flatten().next();
             if let Some(statement) = said {
                 self.forget_cancel();
                 let reason = statement.said.reason.map(|reason| format!(": {reason}"));

@@ -9,10 +9,10 @@ use super::leaf::{End, condition, past};
 use super::scheduler::Engine;
 use super::secrets::Secrets;
 use crate::base::{StepId, StepPath};
-use crate::compile::{Local, Program, StepValue, World};
+use crate::compile::{Local, Program, StepValue, World, run_value};
 use crate::event::{
-    EffectClass, Event, Happening, Redactor, RepeatClass, RunResume, RunState, Section, SkipKind,
-    Status, StepResolve, StepState, UndoState,
+    EffectClass, Event, Happening, Redactor, RepeatClass, RunResume, RunState, RunStatus, Section,
+    SkipKind, Status, StepResolve, StepState, UndoState,
 };
 use crate::expr::from_json;
 use crate::model::Step;
@@ -248,7 +248,9 @@ pub fn compare_edit(
         .iter()
         .map(|(name, value)| (name.to_owned(), value.into()))
         .collect();
-    let world = World::new(program, params.clone(), Some(values), run_value(past))?;
+    let (name, began) = (&past.playbook.name, past.started_at);
+    let run = run_value(&past.run, name, RunStatus::Running, began);
+    let world = World::new(program, params.clone(), Some(values), run)?;
     let comparison = Comparison {
         program,
         past,
@@ -341,17 +343,6 @@ impl Comparison<'_> {
         (config != before.config || input != before.input)
             .then(|| "its configuration is another".to_owned())
     }
-}
-
-/// What `run` is in expressions.
-pub(super) fn run_value(past: &RunState) -> Map<String, Value> {
-    let value = serde_json::json!({
-        "id": past.run.as_str(),
-        "playbook": past.playbook.name,
-        "status": "running",
-        "started_at": past.started_at.to_string(),
-    });
-    value.as_object().cloned().unwrap_or_default()
 }
 
 fn value_of(step: &StepState) -> StepValue {

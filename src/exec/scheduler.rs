@@ -18,10 +18,10 @@ use super::undo::Done;
 use super::verdict::Verdict;
 use super::{Console, Ended, Past, Request, StartError};
 use crate::base::{Cancel, Clock, Deadline, Duration, EndReason, RunId, StepPath};
-use crate::compile::{Program, World};
+use crate::compile::{Program, World, run_value};
 use crate::event::{
-    Event, JournalError, PlaybookInfo, Redactor, RunCancel, RunEnd, RunStart, Section, SkipKind,
-    Status,
+    Event, JournalError, PlaybookInfo, Redactor, RunCancel, RunEnd, RunStart, RunStatus, Section,
+    SkipKind, Status,
 };
 use crate::expr::EvalError;
 use crate::host::connect::Connections;
@@ -166,16 +166,8 @@ pub async fn run(request: Request<'_>) -> Result<Ended, StartError> {
         request.run.clone(),
         request.program.playbook().name.value.clone(),
     );
-    let run_value = |status: &str| {
-        let value = json!({
-            "id": id.as_str(),
-            "playbook": playbook,
-            "status": status,
-            "started_at": started_at.to_string(),
-        });
-        value.as_object().cloned().unwrap_or_default()
-    };
-    let (engine, rest) = engine(request, run_value("running"))?;
+    let as_run = |status| run_value(&id, &playbook, status, started_at);
+    let (engine, rest) = engine(request, as_run(RunStatus::Running))?;
     let Rest {
         run,
         params,
@@ -222,7 +214,7 @@ pub async fn run(request: Request<'_>) -> Result<Ended, StartError> {
             engine.while_working(undo, &mut signals).await??;
         }
         let status = engine.verdict.borrow().status();
-        engine.world.set_run(run_value(status.as_str()));
+        engine.world.set_run(as_run(status));
         if !waits {
             let budget = engine.clock.deadline_in(FINALLY_BUDGET);
             engine

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
@@ -114,6 +114,19 @@ pub fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, HostError> {
 /// As [`read_limited`], and when it is a link.
 pub fn read_no_link(path: &Path, limit: u64) -> Result<Vec<u8>, HostError> {
     read(open(path, OFlags::NOFOLLOW)?, path, limit)
+}
+
+/// The same, and its owner: of one and the same file, whoever exchanges it meanwhile.
+///
+/// # Errors
+/// As [`read_no_link`].
+pub fn read_with_owner(path: &Path, limit: u64) -> Result<(Vec<u8>, u32), HostError> {
+    let file = open(path, OFlags::NOFOLLOW)?;
+    let owner = file
+        .metadata()
+        .map_err(|e| HostError::io(format!("read {}", path.display()), &e))?
+        .uid();
+    Ok((read(file, path, limit)?, owner))
 }
 
 fn read(file: File, path: &Path, limit: u64) -> Result<Vec<u8>, HostError> {

@@ -3,7 +3,6 @@
 //! Whoever may write to the folder may say something; who said it is the owner of the file, as the
 //! system knows it. The engine takes what it acts on into its journal.
 
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use serde::Serialize;
@@ -40,14 +39,15 @@ pub fn say(run: &Path, name: &str, said: &impl Serialize) -> Result<(), HostErro
     write_whole(&path, &bytes, 0o640, IfExists::Replace)
 }
 
-/// What was said to the run with the folder `run` under names that begin with `prefix`, in the order of the names.
+/// What was said to the run with the folder `run` under names that begin with `prefix`, in the order of
+/// the names. Each by itself: what one person wrote must not silence another.
 ///
 /// # Errors
-/// When it cannot be read, or something else was said.
+/// When the folder cannot be read.
 pub fn heard<T: DeserializeOwned>(
     run: &Path,
     prefix: &str,
-) -> Result<Vec<Statement<T>>, HostError> {
+) -> Result<Vec<Result<Statement<T>, HostError>>, HostError> {
     let folder = run.join("approvals");
     let entries = match std::fs::read_dir(&folder) {
         Ok(entries) => entries,
@@ -68,19 +68,16 @@ pub fn heard<T: DeserializeOwned>(
     names.sort();
     let read = |name: String| {
         let path = folder.join(format!("{name}.json"));
-        let bytes = files::read_limited(&path, LONGEST)?;
-        let action = || format!("read {}", path.display());
-        let metadata = std::fs::symlink_metadata(&path).map_err(|e| HostError::io(action(), &e))?;
-
+        let (bytes, owner) = files::read_with_owner(&path, LONGEST)?;
         let said = serde_json::from_slice(&bytes)
-            .map_err(|e| HostError::permanent(action(), e.to_string()))?;
+            .map_err(|e| HostError::permanent(format!("read {}", path.display()), e.to_string()))?;
         Ok(Statement {
             name,
-            user: identity::login(metadata.uid()),
+            user: identity::login(owner),
             said,
         })
     };
-    names.into_iter().map(read).collect()
+    Ok(names.into_iter().map(read).collect())
 }
 
 /// Forgets what was said under `name`, once it was acted on.

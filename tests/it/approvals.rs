@@ -347,3 +347,19 @@ fn another_user_of_the_group_agrees() {
     let shown = go(&ran, &["audit", "show", "last", "--format", "json"]);
     assert!(shown.stdout.contains("\"users\":[\"daemon\"]"), "{shown}");
 }
+
+#[test]
+fn what_one_person_writes_silences_nobody_else() {
+    let ran = run("{ kind: approve }", &[]);
+    waits(&ran);
+    let runs = std::fs::read_dir(ran.state().join("runs")).unwrap();
+    let approvals = runs.flatten().next().unwrap().path().join("approvals");
+    std::fs::write(approvals.join("approve.purge.a.json"), "no JSON").unwrap();
+    let elsewhere = ran.folder().join("elsewhere.json");
+    std::fs::write(&elsewhere, "{}").unwrap();
+    std::os::unix::fs::symlink(&elsewhere, approvals.join("approve.purge.b.json")).unwrap();
+    waits(&go(&ran, &["resume", "last"]));
+    go(&ran, &["approve", "last", "purge"]).expect_code(0);
+    go(&ran, &["resume", "last"]).expect_code(0);
+    ran_once(&ran);
+}

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::base::{Format, ReportFile};
 use crate::cli::output::Output;
-use crate::compile::{Program, World};
+use crate::compile::{Program, World, run_value};
 use crate::diag::codes;
 use crate::event::RunState;
 use crate::expr::Evaluated;
@@ -139,13 +139,8 @@ fn declared(program: &Program, state: &RunState) -> Result<Vec<(Format, PathBuf)
     if reports.is_empty() {
         return Ok(Vec::new());
     }
-    let run = serde_json::json!({
-        "id": state.run.as_str(),
-        "playbook": state.playbook.name,
-        "status": state.status.as_str(),
-        "started_at": state.started_at.to_string(),
-    });
-    let run = run.as_object().cloned().unwrap_or_default();
+    let (name, began) = (&state.playbook.name, state.started_at);
+    let run = run_value(&state.run, name, state.status, began);
     let world = World::new(program, state.params.clone(), None, run)
         .map_err(|error| format!("no report could be written: {error}"))?;
     reports
