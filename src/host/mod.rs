@@ -19,6 +19,7 @@ pub mod glob;
 pub mod http;
 pub mod identity;
 pub mod inbox;
+mod keys;
 pub mod lock;
 pub mod net;
 pub mod process;
