@@ -97,7 +97,7 @@ pub(super) enum Verb {
     Status(StatusArgs),
     /// Show what a run's processes wrote
     Logs(LogsArgs),
-    /// Verify or show the audit trail
+    /// Verify, sign, export or show the audit trail
     Audit(AuditArgs),
     /// Begin a project in a folder
     Init(InitArgs),
@@ -423,13 +423,11 @@ pub(super) struct AuditArgs {
 #[derive(Debug, Subcommand)]
 pub(super) enum AuditVerb {
     /// Verify one run, or all of them and the ledger
-    Verify {
-        /// A run's id, the beginning of one, or `last`; all by default
-        run: Option<String>,
-        /// How it is told
-        #[arg(long, value_parser = OneOf(Format::FOR_LISTS), default_value = "text", value_name = "FORMAT")]
-        format: Format,
-    },
+    Verify(VerifyArgs),
+    /// Make the key that signs the ledger after each run
+    Keygen(KeygenArgs),
+    /// Sign where the ledger stands, and send that to the witnesses
+    Checkpoint,
     /// Show the records of a run
     Show {
         /// A run's id, the beginning of one, or `last`
@@ -439,6 +437,28 @@ pub(super) enum AuditVerb {
         #[arg(long, value_parser = OneOf(Format::FOR_LISTS), default_value = "text", value_name = "FORMAT")]
         format: Format,
     },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct VerifyArgs {
+    /// A run's id, the beginning of one, or `last`; all by default
+    pub run: Option<String>,
+    /// The public key that you trust, in PEM: a copy of keys/checkpoint.pub that you kept elsewhere
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// What a witness has kept: a file of checkpoints, or a log that has them in its lines
+    #[arg(long, value_name = "FILE")]
+    pub witness: Vec<PathBuf>,
+    /// How it is told
+    #[arg(long, value_parser = OneOf(Format::FOR_LISTS), default_value = "text", value_name = "FORMAT")]
+    pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct KeygenArgs {
+    /// Make another one in the place of one that is there, or is lost
+    #[arg(long)]
+    pub replace: bool,
 }
 
 #[derive(Debug, Args)]

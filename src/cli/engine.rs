@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use super::args::HowArgs;
 use super::exit;
 use super::output::Output;
-use crate::audit::Trail;
+use crate::audit::{Signer, Trail};
 use crate::base::{Clock, Deadline, Duration, Format, ReportFile, RunId};
 use crate::compile::Program;
 use crate::diag::{Code, codes};
@@ -126,6 +126,8 @@ impl<'a> Setup<'a> {
         let environment = environment(program);
         let state = StateDir::locate().map_err(Refusal::host)?;
         state.create().map_err(Refusal::host)?;
+        // Where there is a key, it is to sign the run's end: one that cannot is told first.
+        Signer::load(&state).map_err(Refusal::host)?;
         let mut signals = Signals::listen().map_err(Refusal::host)?;
         let timeout = how
             .timeout

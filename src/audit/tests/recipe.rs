@@ -151,7 +151,9 @@ fn the_python_recipe_tells_what_was_tampered_with() {
             let (code, text) = run();
             assert_eq!(code, 1, "{what}: {text}");
             assert!(!text.contains("Traceback"), "{text}");
-            let verified = crate::audit::verify(&recorded.state, None).unwrap();
+            let verified =
+                crate::audit::verify(&recorded.state, None, &crate::audit::Against::default())
+                    .unwrap();
             assert!(!verified.is_good(), "{what}");
         }
         fs::write(&path, &bytes).unwrap();
