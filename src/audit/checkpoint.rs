@@ -72,6 +72,12 @@ impl Checkpoint {
         format!("runbook checkpoint v1\n{ledger}\n{origin}\n{records}\n{last_hash}\n{at}\n")
     }
 
+    /// For witnesses: one line of JSON, without a newline.
+    pub fn to_line(&self) -> String {
+        // Texts and numbers: there is nothing in it that is no JSON.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
     /// Where it says that the ledger stands.
     pub fn head(&self) -> Head {
         Head {

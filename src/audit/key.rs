@@ -45,7 +45,7 @@ impl PublicKey {
     }
 
     /// For a file: SPKI in PEM.
-    fn to_pem(&self) -> Result<String, String> {
+    pub(super) fn to_pem(&self) -> Result<String, String> {
         let pem = self.0.to_public_key_pem(LineEnding::LF);
         pem.map_err(|error| error.to_string())
     }

@@ -14,6 +14,7 @@ mod chain;
 mod check;
 mod checkpoint;
 mod diagnose;
+mod export;
 mod fault;
 mod find;
 mod history;
@@ -23,6 +24,7 @@ mod key;
 mod keygen;
 mod ledger;
 mod lines;
+mod prune;
 mod read;
 mod record;
 mod signatures;
@@ -38,6 +40,7 @@ mod witness;
 
 pub use chain::{Records, Seals, SetAside, Torn};
 pub use checkpoint::Checkpoint;
+pub use export::{EXPORT_FILE, Export, Range, export, read_export};
 pub use fault::{Fault, Tampering};
 pub use find::{FindError, find_run};
 pub use history::{History, HistoryEntry, history};
@@ -48,6 +51,7 @@ pub use keygen::{KeygenError, NewKey};
 pub use ledger::{
     END_KIND, Ledger, PRUNE_KIND, Pruned, RESUME_KIND, RunEnded, RunResumed, RunStarted, START_KIND,
 };
+pub use prune::{OldRun, PrunePolicy, Taken, old_runs, prune};
 pub use read::{AuditError, JournalReader, load_run, load_taken_over};
 pub use record::{Digest, Entry, Head, MAX_RECORD, NoRecord, Record, TORN_KIND, VERSION, encode};
 pub use signatures::{Brought, Signatures};

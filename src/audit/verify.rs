@@ -181,6 +181,9 @@ pub struct Against {
     pub key: Option<PublicKey>,
     /// What witnesses say.
     pub testimonies: Vec<Testimony>,
+    /// The runs that are there, where it is an export: the ledger has others, and their folders are
+    /// elsewhere.
+    pub exported: Option<BTreeSet<RunId>>,
 }
 
 /// Verifies the ledger of `state` and all of its runs, or `only` one.
@@ -205,6 +208,12 @@ pub fn verify(
             return Err(AuditError::Missing { run, path });
         }
         names.retain(|name| name == run.as_str());
+    } else if let Some(exported) = &against.exported {
+        let is_there = |name: &String| state.runs().join(name).exists();
+        let exported: BTreeSet<&str> = exported.iter().map(RunId::as_str).collect();
+        names.retain(|name| exported.contains(name.as_str()) || is_there(name));
+        // What the export promises has to be there, also where its ledger does not know it.
+        names.extend(exported.into_iter().map(str::to_owned));
     }
     let runs = names.into_iter().map(|name| {
         let (verdict, set_aside) = match RunId::parse(&name) {
@@ -236,6 +245,10 @@ pub fn verify(
 }
 
 /// What is true of one run of which the ledger says `known`.
+pub(super) fn verify_known(state: &StateDir, run: &RunId, known: Option<&LedgerRun>) -> RunVerdict {
+    verify_run(state, run, known).0
+}
+
 fn verify_run(
     state: &StateDir,
     run: &RunId,
@@ -259,19 +272,17 @@ fn judge(
     checked: Result<Checked, AuditError>,
     known: Option<&LedgerRun>,
 ) -> (RunVerdict, Vec<SetAside>) {
+    // A crash may have left a part of it.
+    if let Some((at, user)) = known.and_then(|known| known.pruned.clone()) {
+        return (RunVerdict::Pruned { at, user }, Vec::new());
+    }
     let checked = match checked {
         Ok(checked) => checked,
         Err(AuditError::Host(error)) => {
             return (RunVerdict::Unreadable(error.into()), Vec::new());
         }
         Err(_) if known.is_none() => return (RunVerdict::NotStarted, Vec::new()),
-        Err(_) => {
-            let verdict = match known.and_then(|known| known.pruned.clone()) {
-                Some((at, user)) => RunVerdict::Pruned { at, user },
-                None => RunVerdict::Missing,
-            };
-            return (verdict, Vec::new());
-        }
+        Err(_) => return (RunVerdict::Missing, Vec::new()),
     };
     let records = checked.records;
     let ended = known.is_some_and(|known| known.end.is_some());

@@ -110,7 +110,7 @@ impl fmt::Display for WitnessVerdict {
             Self::Nothing => f.write_str(
                 "it has no checkpoint of this ledger; `runbook audit checkpoint` sends one",
             ),
-            Self::Unreachable(cause) => write!(f, "it could not be asked: {cause}"),
+            Self::Unreachable(cause) => f.write_str(cause),
         }
     }
 }
@@ -134,10 +134,7 @@ pub(super) fn judge(
         Ok(lines) => lines,
         Err(cause) => return WitnessVerdict::Unreachable(cause.clone()),
     };
-    let seen: Vec<Checkpoint> = lines
-        .iter()
-        .flat_map(|line| checkpoints_in(line))
-        .collect();
+    let seen: Vec<Checkpoint> = lines.iter().flat_map(|line| checkpoints_in(line)).collect();
     let ours = |seen: &&Checkpoint| Some(seen.ledger) == reading.signatures.ledger;
     let (mut known, mut strange) = (Vec::new(), None);
     for checkpoint in seen.iter().filter(ours) {

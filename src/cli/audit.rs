@@ -1,6 +1,8 @@
 //! `runbook audit`: verifies, signs and shows the record.
 
+mod export;
 mod keys;
+mod prune;
 mod verify;
 
 use serde_json::Value;
@@ -19,6 +21,8 @@ pub(super) fn run(out: &mut Output, args: AuditArgs) -> u8 {
     match args.verb {
         AuditVerb::Verify(args) => verify::run(out, &args),
         AuditVerb::Keygen(args) => keys::keygen(out, &args),
+        AuditVerb::Export(args) => export::run(out, &args),
+        AuditVerb::Prune(args) => prune::run(out, &args),
         AuditVerb::Checkpoint => keys::checkpoint(out),
         AuditVerb::Show { run, format } => show(out, &run, format),
     }

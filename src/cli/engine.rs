@@ -11,18 +11,18 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::args::HowArgs;
-use super::exit;
 use super::output::Output;
-use crate::audit::{Signer, Trail};
+use super::{exit, witnesses};
+use crate::audit::Trail;
 use crate::base::{Clock, Deadline, Duration, Format, ReportFile, RunId};
 use crate::compile::Program;
-use crate::diag::{Code, codes};
+use crate::diag::{Code, Diagnostic, Diagnostics, Sources, codes};
 use crate::event::{EffectClass, Happening, JournalError, NoJournal, RunState, Sink};
 use crate::exec::{self, Past, Request, Secrets};
 use crate::host::lock::{Holder, Lock, Locks, Taken};
 use crate::host::signals::Signals;
 use crate::host::{HostError, RunFolder, StateDir, console, identity, process};
-use crate::model::{OnConflict, SecretSource};
+use crate::model::{AuditConfig, OnConflict, SecretSource};
 use crate::plan::{Plan, Pledge};
 use crate::report::jsonl::Jsonl;
 use crate::report::render;
@@ -51,6 +51,7 @@ pub(super) fn on_runtime(out: &mut Output, work: impl AsyncFnOnce(&mut Output) -
 pub(super) struct Refusal {
     code: u8,
     messages: Vec<(Option<Code>, String, Option<String>)>,
+    because: Option<(Vec<Diagnostic>, Sources)>,
 }
 
 impl Refusal {
@@ -58,7 +59,14 @@ impl Refusal {
         Self {
             code,
             messages: vec![(None, message.into(), help)],
+            because: None,
         }
+    }
+
+    /// Says what was found before it, in a file.
+    pub(super) fn because(mut self, found: Diagnostics, sources: Sources) -> Self {
+        self.because = Some((found.into_sorted(), sources));
+        self
     }
 
     /// What the state folder or the system refused.
@@ -72,6 +80,9 @@ impl Refusal {
     }
 
     pub(super) fn tell(self, out: &Output) -> u8 {
+        if let Some((found, sources)) = &self.because {
+            out.diagnostics(found, sources);
+        }
         for (code, message, help) in &self.messages {
             match code {
                 Some(code) => out.coded_error(*code, message, help.as_deref()),
@@ -89,6 +100,7 @@ pub(super) struct Setup<'a> {
     pub reports: &'a [ReportFile],
     pub clock: Clock,
     pub state: StateDir,
+    audit: AuditConfig,
     pub digest_key: Vec<u8>,
     pub secrets: Secrets,
     signals: Signals,
@@ -126,8 +138,7 @@ impl<'a> Setup<'a> {
         let environment = environment(program);
         let state = StateDir::locate().map_err(Refusal::host)?;
         state.create().map_err(Refusal::host)?;
-        // Where there is a key, it is to sign the run's end: one that cannot is told first.
-        Signer::load(&state).map_err(Refusal::host)?;
+        let audit = witnesses::load_to_run(&state)?;
         let mut signals = Signals::listen().map_err(Refusal::host)?;
         let timeout = how
             .timeout
@@ -153,6 +164,7 @@ impl<'a> Setup<'a> {
         };
         let secrets = secrets.map_err(|errors| Refusal {
             code: exit::USAGE,
+            because: None,
             messages: { errors.into_iter() }
                 .map(|error| {
                     let code = codes::SECRET_UNAVAILABLE;
@@ -167,6 +179,7 @@ impl<'a> Setup<'a> {
             reports,
             clock,
             state,
+            audit,
             digest_key,
             secrets,
             signals,
@@ -331,7 +344,7 @@ impl<'a> Setup<'a> {
         if let Some(sink) = shown.sink() {
             sinks.push(sink);
         }
-        let max_parallel = self.how.max_parallel;
+        let (max_parallel, clock) = (self.how.max_parallel, self.clock.clone());
         let request = Request {
             program: self.program,
             run: recorded.run,
@@ -363,6 +376,11 @@ impl<'a> Setup<'a> {
             out.error(message, Some("nothing more was started after that"));
         }
         let mut code = ended.exit_code;
+        if let Some(checkpoint) = recorded.trail.checkpoint()
+            && !witnesses::send(out, &self.audit, &checkpoint, &clock).await
+        {
+            code = exit::AUDIT;
+        }
         if let Some(state) = &fold.0 {
             if !matches!(format, Format::Text | Format::Jsonl) {
                 match render(state, format) {

@@ -25,6 +25,7 @@ mod show;
 mod status;
 mod steps;
 mod validate;
+mod witnesses;
 
 use std::ffi::OsString;
 

@@ -14,6 +14,7 @@ pub mod connect;
 pub mod console;
 pub mod doctor;
 pub mod error;
+pub mod export;
 pub mod files;
 pub mod glob;
 pub mod http;
@@ -34,6 +35,7 @@ pub mod systemd;
 #[cfg(test)]
 pub mod testing;
 pub mod tls;
+pub mod witness;
 
 use std::sync::Arc;
 

@@ -43,6 +43,7 @@ pub fn generated(registry: &Registry) -> Vec<Generated> {
     let mut files = vec![
         json("schemas/playbook.schema.json", &playbook(registry)),
         json("schemas/project.schema.json", &project()),
+        json("schemas/audit.schema.json", &crate::model::audit_schema()),
     ];
     files.extend(reference::pages(registry));
     files

@@ -60,6 +60,7 @@ fn testimony(recorded: &Recorded) -> Testimony {
 
 fn against(recorded: &Recorded, key: Option<&PublicKey>, said: &Testimony) -> Verification {
     let against = Against {
+        exported: None,
         key: key.cloned(),
         testimonies: vec![said.clone()],
     };

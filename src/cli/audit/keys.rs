@@ -1,9 +1,10 @@
 //! `runbook audit keygen` and `audit checkpoint`: signing where the ledger stands.
 
 use super::super::args::KeygenArgs;
-use super::super::exit;
+use super::super::engine::on_runtime;
 use super::super::output::Output;
-use crate::audit::{KeygenError, Ledger};
+use super::super::{exit, witnesses};
+use crate::audit::{Checkpoint, KeygenError, Ledger};
 use crate::base::Clock;
 use crate::host::{StateDir, identity};
 
@@ -45,10 +46,30 @@ pub(super) fn keygen(out: &mut Output, args: &KeygenArgs) -> u8 {
         ),
         (None, false) => {}
     }
+    let sent = send(out, &state, &made.checkpoint, &clock);
     out.note_line(
         "each run's end is signed from now on; keep a copy of the public key elsewhere, and verify with `--key`",
     );
-    exit::DONE
+    sent
+}
+
+/// Sends a checkpoint to the witnesses.
+pub(super) fn send(
+    out: &mut Output,
+    state: &StateDir,
+    checkpoint: &Checkpoint,
+    clock: &Clock,
+) -> u8 {
+    let config = match witnesses::load(state) {
+        Ok(config) => config,
+        Err(refusal) => return refusal.tell(out),
+    };
+    on_runtime(out, async |out| {
+        match witnesses::send(out, &config, checkpoint, clock).await {
+            true => exit::DONE,
+            false => exit::AUDIT,
+        }
+    })
 }
 
 pub(super) fn checkpoint(out: &mut Output) -> u8 {
@@ -61,7 +82,7 @@ pub(super) fn checkpoint(out: &mut Output) -> u8 {
         Ok(Some(checkpoint)) => {
             let records = checkpoint.records;
             out.data(format!("signed: {records} records of the ledger\n"));
-            exit::DONE
+            send(out, &state, &checkpoint, &clock)
         }
         Ok(None) => {
             out.error(

@@ -1,34 +1,56 @@
 //! `runbook audit verify`.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use super::super::args::VerifyArgs;
+use super::super::engine::on_runtime;
 use super::super::output::Output;
-use super::super::{exit, status};
+use super::super::{exit, status, witnesses};
 use crate::audit::{
-    Against, PublicKey, RunVerdict, SignedReport, Testimony, Verification, WitnessVerdict, verify,
+    Against, PublicKey, RunVerdict, SignedReport, Testimony, Verification, WitnessVerdict,
+    read_export, verify,
 };
-use crate::base::Format;
 use crate::base::count::plural;
-use crate::host::files;
+use crate::base::{Clock, Format};
+use crate::host::{StateDir, files};
 use crate::report::clean;
 
 /// What a file of a witness may measure at most, in bytes.
 const LARGEST: u64 = 1 << 30;
 
 pub(super) fn run(out: &mut Output, args: &VerifyArgs) -> u8 {
-    let found = match args.run.as_deref() {
-        Some(text) => status::find(out, text).map(|(state, id)| (state, Some(id))),
-        None => super::state(out).map(|state| (state, None)),
+    let mut against = match against(out, args) {
+        Ok(against) => against,
+        Err(code) => return code,
+    };
+    let found = match (args.run.as_deref(), &args.export) {
+        (_, Some(folder)) => exported(out, folder, &mut against).map(|state| (state, None)),
+        (Some(text), None) => status::find(out, text).map(|(state, id)| (state, Some(id))),
+        (None, None) => super::state(out).map(|state| (state, None)),
     };
     let (state, id) = match found {
         Ok(found) => found,
         Err(code) => return code,
     };
-    let against = match against(out, args) {
-        Ok(against) => against,
-        Err(code) => return code,
+    let config = match witnesses::load(&state) {
+        Ok(config) => config,
+        Err(refusal) => return refusal.tell(out),
     };
+    let code = on_runtime(out, async |out| {
+        match witnesses::ask(&state, &config, &Clock::system()).await {
+            Ok(said) => against.testimonies.extend(said),
+            Err(error) => {
+                out.error(&error.to_string(), error.help.as_deref());
+                return exit::AUDIT;
+            }
+        }
+        exit::DONE
+    });
+    if code != exit::DONE {
+        return code;
+    }
     let found = match verify(&state, id.as_ref(), &against) {
         Ok(found) => found,
         Err(error) => {
@@ -44,6 +66,23 @@ pub(super) fn run(out: &mut Output, args: &VerifyArgs) -> u8 {
         (false, _) => exit::AUDIT,
         (true, false) => exit::FAILED,
         (true, true) => exit::DONE,
+    }
+}
+
+/// An export as a state folder, of which some runs are there.
+fn exported(out: &Output, folder: &Path, against: &mut Against) -> Result<StateDir, u8> {
+    match read_export(folder) {
+        Ok(export) => {
+            against.exported = Some(export.runs);
+            Ok(StateDir::at(folder))
+        }
+        Err(error) => {
+            out.error(
+                &error.to_string(),
+                Some("name a folder that `runbook audit export` made"),
+            );
+            Err(exit::USAGE)
+        }
     }
 }
 
@@ -126,7 +165,7 @@ fn print(out: &mut Output, found: &Verification) {
             verdict => good(verdict.is_good()),
         };
         let witness = clean::line(witness);
-        text.push_str(&format!("{good:4} witness {witness}: {verdict}\n"));
+        text.push_str(&format!("{good:4} witness {witness:9} {verdict}\n"));
     }
     for run in &found.runs {
         let verdict = run.verdict.to_string();
