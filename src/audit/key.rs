@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{
     DecodePrivateKey as _, DecodePublicKey as _, EncodePrivateKey as _, EncodePublicKey as _,
+    KeypairBytes,
 };
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 
@@ -98,7 +99,12 @@ impl Signer {
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).map_err(|e| wrong(e.to_string()))?;
         let key = SigningKey::from_bytes(&secret);
-        let pem = key.to_pkcs8_pem(LineEnding::LF);
+        // The first version of PKCS #8, without the public half: openssl 3.0 does not read the second.
+        let bytes = KeypairBytes {
+            secret_key: secret,
+            public_key: None,
+        };
+        let pem = bytes.to_pkcs8_pem(LineEnding::LF);
         state.keep_new_checkpoint_key(&pem.map_err(|e| wrong(e.to_string()))?)?;
         Ok(Self(key))
     }

@@ -146,6 +146,8 @@ pub(super) fn judge(
         }
     }
     known.sort_by_key(|checkpoint| checkpoint.records);
+    // A log may have kept the same several times.
+    known.dedup();
     let mut agrees_to = 0;
     for checkpoint in &known {
         let at = usize::try_from(checkpoint.records).unwrap_or(usize::MAX);

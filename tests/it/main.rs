@@ -35,3 +35,4 @@ mod support;
 mod syscalls;
 mod tampered;
 mod verbs;
+mod witness;
