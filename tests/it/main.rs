@@ -25,6 +25,7 @@ mod exposed;
 mod fixtures;
 mod full;
 mod input;
+mod killed;
 mod locks;
 mod plan;
 mod registry;
