@@ -22,6 +22,7 @@ mod crash;
 mod daily;
 mod dry;
 mod exposed;
+mod faults;
 mod fixtures;
 mod full;
 mod input;

@@ -10,6 +10,7 @@ pub mod daemon;
 pub mod disk;
 pub mod fuse;
 pub mod http;
+pub mod judge;
 pub mod lifetime;
 pub mod net;
 pub mod oracle;

@@ -72,6 +72,10 @@ pub struct Trace {
     pub calls: Vec<Call>,
     /// Whether it came to the chosen call.
     pub struck: bool,
+    /// The chosen call.
+    pub at: Option<Call>,
+    /// All calls that change anything and began after the chosen one.
+    pub after: Vec<Call>,
     /// The exit code; minus the signal's number where a signal ended it.
     pub code: i32,
 }
@@ -107,7 +111,8 @@ pub fn trace(command: &Command, stdout: File, stderr: File, trap: Trap, limit: D
         trap,
         threads: HashMap::new(),
         calls: Vec::new(),
-        struck: false,
+        at: None,
+        after: Vec::new(),
     };
     let code = tracer.run();
     drop(over);
@@ -116,7 +121,9 @@ pub fn trace(command: &Command, stdout: File, stderr: File, trap: Trap, limit: D
     assert!(!late, "{command:?} still ran after {limit:?}");
     Trace {
         calls: tracer.calls,
-        struck: tracer.struck,
+        struck: tracer.at.is_some(),
+        at: tracer.at,
+        after: tracer.after,
         code,
     }
 }
@@ -146,7 +153,8 @@ struct Tracer<'a> {
     /// The threads, each with the call that it is in.
     threads: HashMap<Pid, Inside>,
     calls: Vec<Call>,
-    struck: bool,
+    at: Option<Call>,
+    after: Vec<Call>,
 }
 
 /// Where a thread is.
@@ -219,14 +227,20 @@ impl Tracer<'_> {
     }
 
     fn enter(&mut self, thread: Pid, registers: &libc::user_regs_struct) -> Inside {
-        let Some(call) = mutation(thread, registers).filter(self.trap.counts) else {
+        let Some(call) = mutation(thread, registers) else {
             return Inside::Call;
         };
+        if self.at.is_some() {
+            self.after.push(call.clone());
+        }
+        if !(self.trap.counts)(&call) {
+            return Inside::Call;
+        }
         let number = self.calls.len();
-        self.calls.push(call);
+        self.calls.push(call.clone());
         match self.trap.at {
             Some((at, blow)) if at == number => {
-                self.struck = true;
+                self.at = Some(call);
                 match blow {
                     Blow::KillBefore => {
                         self.kill();
