@@ -141,11 +141,15 @@ impl Drop for Group {
     }
 }
 
-/// Sends `signal` to every process of the group; a group that is gone is fine.
+/// Sends `signal` to every process of the group; a group that is gone is fine. What is stopped is woken
+/// by a SIGTERM, as systemd.kill(5) has it: else it could not end politely.
 #[expect(clippy::disallowed_methods, reason = "this is the door for signals")]
 pub(super) fn signal_group(pgid: i32, signal: Signal) {
     if let Some(pid) = Pid::from_raw(pgid).filter(|_| pgid > 1) {
         let _ = rustix::process::kill_process_group(pid, signal);
+        if signal == Signal::TERM {
+            let _ = rustix::process::kill_process_group(pid, Signal::CONT);
+        }
     }
 }
 
