@@ -33,6 +33,7 @@ mod registry;
 mod resume;
 mod rooms;
 mod scheduler;
+mod stopped;
 mod support;
 mod syscalls;
 mod tampered;
