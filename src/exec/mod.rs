@@ -38,7 +38,7 @@ use crate::plan::Pledge;
 pub use approval::{APPROVE, Consent, Console, may_approve};
 pub use asked::{CANCEL, Cancellation};
 pub use locks::whole_key;
-pub use past::{Edits, Past, again_from, compare_edit, is_unsettled};
+pub use past::{Edits, Past, again_from, compare_edit};
 pub use plan::plan;
 pub use scheduler::{playbook_info, run};
 pub use secrets::{SecretError, Secrets, resolve as resolve_secrets};

@@ -16,7 +16,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::store::{IfExists, sync_parent, write_whole};
+use super::store::{IfExists, sync_parent, try_write_whole, write_whole};
 use super::{HostError, StateDir};
 
 /// What a key's file may measure at most, in bytes.
@@ -47,11 +47,11 @@ impl StateDir {
             }
             let mut key = [0; 32];
             getrandom::fill(&mut key).map_err(|e| HostError::permanent(action(), e.to_string()))?;
-            match write_whole(&path, &key, 0o600, IfExists::Refuse) {
+            match try_write_whole(&path, &key, 0o600, IfExists::Refuse) {
                 Ok(()) => return Ok(key.to_vec()),
                 // Another run made it meanwhile: read that one.
-                Err(_) if path.exists() => {}
-                Err(error) => return Err(error),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(HostError::io(action(), &error)),
             }
         }
         Err(HostError::permanent(action(), "it keeps changing"))

@@ -272,10 +272,19 @@ pub(super) fn write_whole(
     mode: u32,
     exists: IfExists,
 ) -> Result<(), HostError> {
-    let error = |e: &std::io::Error| HostError::io(format!("write {}", path.display()), e);
-    let name = path.file_name().ok_or_else(|| {
-        HostError::permanent(format!("write {}", path.display()), "it names no file")
-    })?;
+    try_write_whole(path, bytes, mode, exists)
+        .map_err(|e| HostError::io(format!("write {}", path.display()), &e))
+}
+
+pub(super) fn try_write_whole(
+    path: &Path,
+    bytes: &[u8],
+    mode: u32,
+    exists: IfExists,
+) -> std::io::Result<()> {
+    let name = path
+        .file_name()
+        .ok_or_else(|| std::io::Error::new(std::io::ErrorKind::InvalidInput, "it names no file"))?;
     let mut partial_name = std::ffi::OsString::from(".");
     partial_name.push(name);
     partial_name.push(format!(".{}.partial", std::process::id()));
@@ -300,7 +309,7 @@ pub(super) fn write_whole(
     if result.is_err() {
         let _ = std::fs::remove_file(&partial);
     }
-    result.map_err(|e| error(&e))
+    result
 }
 
 fn rename_without_replace(from: &Path, to: &Path) -> std::io::Result<()> {

@@ -126,6 +126,10 @@ fn what_happens_once_waits_for_a_person() {
         refused.expect_code(4);
         assert!(refused.stderr.contains("runbook resolve"), "{refused}");
         assert_eq!(oracle(&ran), "a once");
+        // Nothing is left that could still do it while a person looks.
+        process::output("pgrep", &["-f", "sleep 5252"]).expect_code(1);
+        let shown = go(&ran, &["audit", "show", "last", "--format", "json"]);
+        assert!(shown.stdout.contains("of `once`: sleep 5252"), "{shown}");
         let reason = format!("seen {said}");
         go(
             &ran,

@@ -123,6 +123,10 @@ impl Stray {
     fn signal(&self, signal: Signal) {
         // What has ended meanwhile needs none.
         let _ = pidfd_send_signal(&self.pidfd, signal);
+        // What is stopped could not end politely.
+        if signal == Signal::TERM {
+            let _ = pidfd_send_signal(&self.pidfd, Signal::CONT);
+        }
     }
 }
 

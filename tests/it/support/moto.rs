@@ -73,7 +73,7 @@ impl Moto {
             "import boto3\ns3 = boto3.client('s3', endpoint_url='{url}', region_name='us-east-1', \
              aws_access_key_id='{KEY}', aws_secret_access_key='{SECRET}')\n{code}"
         );
-        let output = process::output(&python("python"), &["-c", &script]);
+        let output = process::output(python("python"), &["-c", &script]);
         output.expect_code(0);
         output.stdout
     }
