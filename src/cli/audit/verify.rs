@@ -192,6 +192,8 @@ fn print(out: &mut Output, found: &Verification) {
     wrong.extend(against.map(|(witness, _)| format!("{} saw it otherwise", clean::line(witness))));
     if bad > 0 {
         wrong.push(format!("{bad} of {runs} bad"));
+    } else if !wrong.is_empty() {
+        wrong.push(format!("{runs} verified"));
     }
     text.push_str(&match (wrong.is_empty(), found.is_complete()) {
         (true, true) => format!("\nverified: the ledger and {runs}\n"),
