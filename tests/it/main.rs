@@ -20,6 +20,7 @@ mod check;
 mod checks;
 mod crash;
 mod daily;
+mod doors;
 mod dry;
 mod exposed;
 mod fixtures;
