@@ -28,6 +28,7 @@ mod full;
 mod input;
 mod locks;
 mod plan;
+mod pure;
 mod registry;
 mod resume;
 mod rooms;
