@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use crate::support::process::need_root;
 use crate::support::run::{Ran, Runbook};
 
+mod kept;
 mod plans;
 mod targets;
 mod trace;
