@@ -16,6 +16,7 @@
 )]
 
 mod approvals;
+mod canary;
 mod check;
 mod checks;
 mod crash;
