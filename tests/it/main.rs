@@ -19,6 +19,7 @@ mod approvals;
 mod canary;
 mod check;
 mod checks;
+mod clock;
 mod crash;
 mod daily;
 mod doors;
