@@ -24,6 +24,7 @@ packages=(
   systemd-container dbus          # a host with its own systemd, asked over D-Bus
   util-linux mount coreutils      # setpriv, nsenter; mount; timeout
   procps                          # pgrep
+  faketime                        # a wall clock that is wrong
   strace                          # what a run touches, and failures at a chosen system call
   tmux bsdutils                   # a real terminal; script
   rsyslog                         # a log server, of which tests start their own

@@ -194,7 +194,7 @@ impl<'a> Setup<'a> {
         run: &RunId,
         params: &Map<String, Value>,
     ) -> Result<(Locks, Option<Whole>), Refusal> {
-        let mut locks = self.locks(run)?;
+        let mut locks = self.locks(run);
         let wanted = exec::whole_key(self.program, params)
             .map_err(|error| Refusal::new(exit::USAGE, format!("{error}; nothing ran"), None))?;
         let Some((key, on_conflict)) = wanted else {
@@ -228,7 +228,7 @@ impl<'a> Setup<'a> {
     pub(super) async fn plan(&self, params: &Map<String, Value>) -> Result<Plan, Refusal> {
         let run = begin::new_run_id(&self.clock);
         let scratch = RunFolder::scratch(&self.state, &run).map_err(Refusal::host)?;
-        let locks = self.locks(&run)?;
+        let locks = self.locks(&run);
         process::become_subreaper();
         let request = Request {
             program: self.program,
@@ -286,7 +286,7 @@ impl<'a> Setup<'a> {
         ))
     }
 
-    fn locks(&self, run: &RunId) -> Result<Locks, Refusal> {
+    fn locks(&self, run: &RunId) -> Locks {
         let me = Holder {
             key: String::new(),
             run: run.clone(),
@@ -296,7 +296,7 @@ impl<'a> Setup<'a> {
             since: self.clock.wall(),
             state: self.state.path().to_owned(),
         };
-        Locks::new(&self.state, me).map_err(Refusal::host)
+        Locks::new(&self.state, me)
     }
 
     /// A new run.

@@ -10,6 +10,7 @@
     reason = "this is the door to our own files"
 )]
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, Write as _};
@@ -66,7 +67,9 @@ impl std::fmt::Display for Holder {
 /// The locks that a run may take.
 #[derive(Debug)]
 pub struct Locks {
-    folder: PathBuf,
+    /// Where they are if there is no folder for all users.
+    own: PathBuf,
+    folder: OnceCell<PathBuf>,
     me: Holder,
     // The keys that the run holds as a whole.
     whole: BTreeSet<String>,
@@ -95,25 +98,31 @@ pub enum Taken {
 }
 
 impl Locks {
-    /// The locks of this machine, for `me`; `me.key` is set with each lock.
-    ///
-    /// # Errors
-    /// When there is no folder for them and none can be made.
-    pub fn new(state: &StateDir, me: Holder) -> Result<Self, HostError> {
-        let own = state.path().join("locks");
+    /// The locks of this machine, for `me`; `me.key` is set with each lock. Their folder is made
+    /// with the first of them: a plan takes none, and leaves nothing.
+    pub fn new(state: &StateDir, me: Holder) -> Self {
+        Self {
+            own: state.path().join("locks"),
+            folder: OnceCell::new(),
+            me,
+            whole: BTreeSet::new(),
+        }
+    }
+
+    fn folder(&self) -> Result<&Path, HostError> {
+        if let Some(folder) = self.folder.get() {
+            return Ok(folder);
+        }
         let folder = match make(Path::new(SHARED)) {
             Ok(()) => PathBuf::from(SHARED),
             Err(_) => {
-                make(&own)
-                    .map_err(|e| HostError::io(format!("make the folder {}", own.display()), &e))?;
-                own
+                make(&self.own).map_err(|e| {
+                    HostError::io(format!("make the folder {}", self.own.display()), &e)
+                })?;
+                self.own.clone()
             }
         };
-        Ok(Self {
-            folder,
-            me,
-            whole: BTreeSet::new(),
-        })
+        Ok(self.folder.get_or_init(|| folder))
     }
 
     /// The run as a whole holds `key`: its steps need not take it.
@@ -124,13 +133,13 @@ impl Locks {
     /// Takes the lock `key`, if nobody holds it.
     ///
     /// # Errors
-    /// When its file cannot be opened or written.
+    /// When its file cannot be opened or written, or there is no folder for it and none can be made.
     pub fn try_take(&self, key: &str) -> Result<Taken, HostError> {
         if self.whole.contains(key) {
             return Ok(Taken::Held(Lock(None)));
         }
         let name = hex::encode(&Sha256::digest(key.as_bytes())[..16]);
-        let path = self.folder.join(format!("{name}.lock"));
+        let path = self.folder()?.join(format!("{name}.lock"));
         let action = || format!("take the lock `{key}` ({})", path.display());
         let error = |e: &std::io::Error| HostError::io(action(), e);
         let mut file = open(&path).map_err(|e| error(&e))?;
@@ -248,7 +257,7 @@ mod tests {
             since: jiff::Timestamp::UNIX_EPOCH,
             state: state.path().to_owned(),
         };
-        Locks::new(state, me).unwrap()
+        Locks::new(state, me)
     }
 
     #[test]
@@ -286,9 +295,9 @@ mod tests {
         };
         // As it is after a kill: the file still names the holder.
         drop(held.0.as_ref().map(|file| file.try_clone().unwrap()));
-        let text = std::fs::read(one.folder.join(name_of(key))).unwrap();
+        let text = std::fs::read(one.folder().unwrap().join(name_of(key))).unwrap();
         drop(held);
-        std::fs::write(one.folder.join(name_of(key)), text).unwrap();
+        std::fs::write(one.folder().unwrap().join(name_of(key)), text).unwrap();
         assert!(matches!(other.try_take(key).unwrap(), Taken::Busy(Some(_))));
         // The run itself may go on.
         assert!(matches!(one.try_take(key).unwrap(), Taken::Held(_)));

@@ -16,10 +16,13 @@
 )]
 
 mod approvals;
+mod canary;
 mod check;
 mod checks;
+mod clock;
 mod crash;
 mod daily;
+mod doors;
 mod dry;
 mod exposed;
 mod faults;
@@ -29,6 +32,7 @@ mod input;
 mod killed;
 mod locks;
 mod plan;
+mod pure;
 mod registry;
 mod resume;
 mod rooms;

@@ -120,6 +120,7 @@ impl Stray {
         matches!(poll(&mut polled, Some(&now)), Ok(1..))
     }
 
+    #[expect(clippy::disallowed_methods, reason = "this is the door for signals")]
     fn signal(&self, signal: Signal) {
         // What has ended meanwhile needs none.
         let _ = pidfd_send_signal(&self.pidfd, signal);

@@ -183,6 +183,7 @@ fn group_exists(pgid: i32) -> bool {
 }
 
 /// Makes orphans of our descendants come to us instead of init, so that none escapes unseen.
+#[expect(clippy::disallowed_methods, reason = "this is the door for processes")]
 pub fn become_subreaper() {
     let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
 }
