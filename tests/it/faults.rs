@@ -2,7 +2,9 @@
 //! read-only from some moment on, and disks that are too small. What is not recorded does not happen,
 //! nobody is told that it went well, and afterwards the run can be gone on with.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::errno::Errno;
@@ -167,21 +169,21 @@ fn a_disk_that_is_gone_or_read_only_from_some_moment_on_stops_the_run() {
 
 #[test]
 fn on_a_disk_of_any_size_nothing_happens_that_is_not_recorded() {
-    let expected = undisturbed("good");
+    let expected = undisturbed("bulk");
     let sizes: Vec<u32> = (0..9).map(|doubled| 16 << doubled).collect();
-    let good = AtomicUsize::new(0);
+    // How many effects each size was enough for.
+    let happened = Mutex::new(BTreeMap::new());
     side_by_side(&sizes, |size| {
         let what = format!("{size} KiB");
-        let (oracle, run) = mixed("good");
+        let (oracle, run) = mixed("bulk");
         let disk = Disk::mount(&run.folder().join("state"), &format!("size={size}k"));
         let ran = run.args(["--format", "json"]).run();
         every_effect_has_its_intent(&oracle, &ran, &what);
-        if ran.code == 0 {
-            good.fetch_add(1, Ordering::Relaxed);
-        } else {
+        happened.lock().unwrap().insert(*size, oracle.lines().len());
+        if ran.code != 0 {
             nobody_says_that_it_went_well(&ran, &what);
         }
-        disk.remount("size=8m");
+        disk.remount("size=16m");
         Judge {
             expected: &expected,
             oracle: &oracle,
@@ -190,10 +192,14 @@ fn on_a_disk_of_any_size_nothing_happens_that_is_not_recorded() {
         .judge(&ran);
         the_next_run_works(&ran, &what);
     });
-    let good = good.into_inner();
-    println!("figure: {good} of {} sizes were enough", sizes.len());
-    // Some are too small, and some are not.
-    assert!(good > 0 && good < sizes.len(), "{good}");
+    let happened: Vec<usize> = happened.into_inner().unwrap().into_values().collect();
+    println!("figure: effects on disks of 16 KiB to 4 MiB: {happened:?}");
+    // Some are too small from the start, some in the middle, and the last is not.
+    let all = expected.told.len();
+    assert_eq!(happened.last(), Some(&all), "{happened:?}");
+    assert!(happened.is_sorted(), "{happened:?}");
+    let partly = happened.iter().filter(|count| (1..all).contains(count));
+    assert!(partly.count() >= 3, "{happened:?}");
 }
 
 #[test]

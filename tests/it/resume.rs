@@ -483,6 +483,23 @@ fn what_is_left_and_goes_on_starting_processes_is_ended_all_the_same() {
     assert_eq!(oracle(&ran), "a forks forks bye");
 }
 
+#[test]
+fn what_is_left_and_is_between_two_programs_is_known_all_the_same() {
+    let forks = "for n in 1 2 3 4 5 6 7 8; do sh ./again & done; wait";
+    let text = playbook(&[step(
+        "execs",
+        "repeat: idempotent,",
+        &format!("[ -e go ] || {{ {forks}; }}"),
+    )]);
+    for _ in 0..3 {
+        let run = Runbook::new().file("again", "exec sh ./again\n").arg("run");
+        let ran = kill_after(run.playbook(&text).start(), "execs");
+        std::fs::write(ran.folder().join("go"), "").unwrap();
+        go(&ran, &["resume", "last"]).expect_code(0);
+        assert_eq!(oracle(&ran), "execs execs bye");
+    }
+}
+
 /// Twelve steps of all repeat classes; those that happen once can be found out by the oracle.
 fn mixed() -> String {
     let mut text = "runbook: v1\nname: mixed\nsteps:\n".to_owned();

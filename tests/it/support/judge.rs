@@ -36,11 +36,16 @@ pub fn everything(_: &Call) -> bool {
     true
 }
 
-/// A run to come, `end` of which says how its last step ends.
+/// A run to come, `end` of which says how its last step ends: `good`, `bad`, or `bulk`, which is good and
+/// writes more than others.
 pub fn mixed(end: &str) -> (Oracle, Runbook) {
     let (oracle, run) = Oracle::of(Runbook::new());
-    let run = run.args(["run", "-y", "-p", &format!("end={end}")]);
-    (oracle, run.playbook(&oracle::mixed()))
+    let run = run.args(["run", "-y", "-p", &parameter(end)]);
+    (oracle, run.playbook(&oracle::mixed(end == "bulk")))
+}
+
+fn parameter(end: &str) -> String {
+    format!("end={}", if end == "bad" { "bad" } else { "good" })
 }
 
 /// Lets a run be, and looks at all that it does.
@@ -57,7 +62,7 @@ pub fn undisturbed(end: &'static str) -> Undisturbed {
     let began = std::time::Instant::now();
     let (ran, trace) = run.trace(look_only());
     let took = began.elapsed();
-    let code = if end == "good" { 0 } else { 1 };
+    let code = if end == "bad" { 1 } else { 0 };
     ran.expect_code(code);
     let told = oracle.lines();
     assert_eq!(told, oracle.rows());
@@ -134,7 +139,7 @@ impl Judge<'_> {
         let what = self.what;
         let told = (self.oracle.lines(), self.oracle.rows(), self.oracle.keys());
         assert_eq!(told, (Told::new(), Told::new(), Told::new()), "{what}");
-        let end = format!("end={}", self.expected.end);
+        let end = parameter(self.expected.end);
         let args = ["run", "-y", "-p", &end, "playbook.yaml"];
         let ran = killed.then().args(args).run();
         assert_eq!(ran.code, self.expected.code, "{what}\n{ran}");

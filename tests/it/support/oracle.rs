@@ -94,7 +94,7 @@ fn count<'a>(names: impl Iterator<Item = &'a str>) -> Told {
 /// A run of everything that a run can hold: steps of all repeat classes, a list, steps side by side,
 /// attempts, outputs, a lock, an agreement, `undo`, `finally`. With `end` as `bad` its last step fails,
 /// and what can be taken back is. Effects are named after their steps (`items 0` of `items[0]`).
-pub fn mixed() -> String {
+pub fn mixed(bulk: bool) -> String {
     let script = |text: &str| format!("exec.script: {{ script: '. ./effects; {text}' }}");
     let lock = format!("test-{}-{}", lifetime::name(), lifetime::serial());
     let rows = script(r#"effect rows; echo "rows=7" >> "$RUNBOOK_OUTPUT"; echo said"#);
@@ -105,6 +105,7 @@ pub fn mixed() -> String {
     let flaky = script("effect flaky; [ -e tried ] || { touch tried; exit 1; }");
     let locked = script("deaf locked");
     let bye = script("deaf bye");
+    let bulk = if bulk { BULK } else { "" };
     format!(
         "\
 runbook: v1
@@ -130,12 +131,26 @@ steps:
   - id: reader
     repeat: idempotent
     exec.script: {{ env: {{ R: '${{{{ steps.rows.outputs.values.rows }}}}' }}, script: '. ./effects; effect \"reader $R\"' }}
-  - {{ id: last, flow.assert: {{ that: [\"params.end == 'good'\"] }} }}
+{bulk}  - {{ id: last, flow.assert: {{ that: [\"params.end == 'good'\"] }} }}
 finally:
   - {{ id: bye, {bye} }}
 "
     )
 }
+
+/// Steps that write some 2.4 MB: half of it logs, half of it records. That there is no place for their
+/// outputs is none of their own failures.
+const BULK: &str = r#"
+  - id: bulk
+    foreach: { in: 'range(12)', as: n }
+    exec.script:
+      env: { N: "${{ n }}" }
+      script: |
+        . ./effects
+        deaf "bulk $N"
+        head -c 100000 /dev/zero | tr '\0' x
+        echo "text=$(head -c 100000 /dev/zero | tr '\0' y)" >> "$RUNBOOK_OUTPUT" || true
+"#;
 
 /// The effects that may take place more than once: their steps said so.
 pub const REPEATABLE: &[&str] = &["rows", "right", "flaky", "reader 7"];
