@@ -14,6 +14,7 @@ mod chain;
 mod check;
 mod checkpoint;
 mod diagnose;
+mod durations;
 mod export;
 mod fault;
 mod find;
@@ -40,6 +41,7 @@ mod witness;
 
 pub use chain::{Records, Seals, SetAside, Torn};
 pub use checkpoint::Checkpoint;
+pub use durations::durations;
 pub use export::{EXPORT_FILE, Export, Range, export, read_export};
 pub use fault::{Fault, Tampering};
 pub use find::{FindError, find_run};

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use super::args::HowArgs;
 use super::output::Output;
 use super::{exit, witnesses};
-use crate::audit::Trail;
+use crate::audit::{Trail, durations};
 use crate::base::{Clock, Deadline, Duration, Format, ReportFile, RunId};
 use crate::compile::Program;
 use crate::diag::{Code, Diagnostic, Diagnostics, Sources, codes};
@@ -23,7 +23,7 @@ use crate::host::lock::{Holder, Lock, Locks, Taken};
 use crate::host::signals::Signals;
 use crate::host::{HostError, RunFolder, StateDir, console, identity, process};
 use crate::model::{AuditConfig, OnConflict, SecretSource};
-use crate::plan::{Plan, Pledge};
+use crate::plan::{Plan, Pledge, estimate};
 use crate::report::jsonl::Jsonl;
 use crate::report::render;
 use crate::report::terminal::{Look, Terminal};
@@ -261,6 +261,9 @@ impl<'a> Setup<'a> {
         plan.lock = exec::whole_key(self.program, params)
             .map_err(wrong)?
             .map(|(key, _)| key);
+        // Without one, where the past cannot be read: the plan is as good.
+        let past = durations(&self.state, &plan.playbook.name).unwrap_or_default();
+        plan.estimate = estimate(self.program, &plan, &past);
         Ok(plan)
     }
 

@@ -99,6 +99,7 @@ impl Engine<'_> {
             user: identity::user_name(),
             at: self.clock.wall(),
             lock: None,
+            estimate: None,
             steps,
         }
     }
