@@ -32,6 +32,9 @@ const SHOWN: usize = 60;
 /// How many times a process that does not say of which step it is is looked at.
 const LOOKS: u32 = 20;
 
+/// The same, where it has no memory at all: on a machine that is busy that lasts.
+const LONG_LOOKS: u32 = 1000;
+
 /// How often it is looked whether a process has ended.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -85,20 +88,22 @@ pub fn strays(run: &RunId, lock: &Path) -> Result<Vec<Stray>, HostError> {
     Ok(found)
 }
 
-/// The environment of a process. One that is between two programs (execve(2)) has none for a moment, and
-/// one that was just started has its parent's: where it holds the lock, and so is one of the run, but
-/// does not say so, it is looked at again.
+/// The environment of a process. One that is between two programs (execve(2)) or is about to be gone
+/// (it has given back its memory, and not yet its files) has none for a moment, and one that was just
+/// started has its parent's: where it holds the lock, and so is one of the run, but does not say so, it
+/// is looked at again.
 fn environment(folder: &Path, lock: &Path) -> Vec<u8> {
-    let read = || files::read_kernel_bytes(&folder.join("environ")).unwrap_or_default();
-    let mut environment = read();
-    for _ in 0..LOOKS {
+    let read = |name| files::read_kernel_bytes(&folder.join(name)).unwrap_or_default();
+    let mut environment = read("environ");
+    for look in 0..LONG_LOOKS {
         let says = environment.split(|byte| *byte == 0);
         let mut says = says.filter(|entry| entry.starts_with(b"RUNBOOK_IDEMPOTENCY_KEY="));
-        if says.next().is_some() || !holds(folder, lock) {
+        let has_memory = !read("cmdline").is_empty();
+        if says.next().is_some() || (has_memory && look >= LOOKS) || !holds(folder, lock) {
             break;
         }
         std::thread::sleep(std::time::Duration::from_millis(5));
-        environment = read();
+        environment = read("environ");
     }
     environment
 }
