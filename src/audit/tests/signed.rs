@@ -11,11 +11,11 @@ use crate::audit::verify::{Against, Verification, verify};
 use crate::audit::{Checkpoint, Ledger, PublicKey, Testimony, WitnessVerdict};
 use crate::base::Clock;
 
-fn ledger(recorded: &Recorded) -> Ledger {
+pub(super) fn ledger(recorded: &Recorded) -> Ledger {
     Ledger::of(&recorded.state, Clock::system())
 }
 
-fn keygen(recorded: &Recorded, replace: bool) -> PublicKey {
+pub(super) fn keygen(recorded: &Recorded, replace: bool) -> PublicKey {
     let at = jiff::Timestamp::from_second(7).unwrap();
     let made = ledger(recorded).keygen(at, "ops", replace).unwrap();
     made.public
@@ -42,7 +42,7 @@ fn write(recorded: &Recorded, lines: &[String]) {
 }
 
 /// What a witness that is sent every checkpoint has by now.
-fn testimony(recorded: &Recorded) -> Testimony {
+pub(super) fn testimony(recorded: &Recorded) -> Testimony {
     let checkpoints = lines(recorded).into_iter().filter_map(|line| {
         let record = Record::read(line.into_bytes()).unwrap();
         let checkpoint = record.kind == "audit.checkpoint";
@@ -58,7 +58,11 @@ fn testimony(recorded: &Recorded) -> Testimony {
     }
 }
 
-fn against(recorded: &Recorded, key: Option<&PublicKey>, said: &Testimony) -> Verification {
+pub(super) fn against(
+    recorded: &Recorded,
+    key: Option<&PublicKey>,
+    said: &Testimony,
+) -> Verification {
     let against = Against {
         exported: None,
         key: key.cloned(),
@@ -72,7 +76,7 @@ fn alone(recorded: &Recorded) -> Verification {
 }
 
 /// Chains the ledger anew from its first line on; with `signer`, signs it anew as well.
-fn chain_anew(lines: &mut [String], signer: Option<&Signer>) {
+pub(super) fn chain_anew(lines: &mut [String], signer: Option<&Signer>) {
     let (mut head, mut first) = (Head::EMPTY, None);
     for line in lines {
         let (_, rest) = line.split_once("\",\"t\":").unwrap();
