@@ -18,7 +18,7 @@ use crate::base::{Clock, Deadline, Duration, Format, ReportFile, RunId};
 use crate::compile::Program;
 use crate::diag::{Code, codes};
 use crate::event::{EffectClass, Happening, JournalError, NoJournal, RunState, Sink};
-use crate::exec::{self, Past, Request, Secrets};
+use crate::exec::{self, Machine, Past, Request, Secrets};
 use crate::host::lock::{Holder, Lock, Locks, Taken};
 use crate::host::signals::Signals;
 use crate::host::{HostError, RunFolder, StateDir, console, identity, process};
@@ -222,6 +222,7 @@ impl<'a> Setup<'a> {
             secrets: self.secrets.clone(),
             digest_key: self.digest_key.clone(),
             clock: self.clock.clone(),
+            outside: &Machine,
             folder: Arc::new(RunFolder::detached(scratch.path().to_owned())),
             journal: &NoJournal,
             sinks: Vec::new(),
@@ -337,6 +338,7 @@ impl<'a> Setup<'a> {
             secrets: self.secrets,
             digest_key: self.digest_key,
             clock: self.clock,
+            outside: &Machine,
             folder: Arc::new(recorded.folder),
             journal: &recorded.trail,
             sinks,

@@ -15,6 +15,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
@@ -66,23 +67,51 @@ impl std::fmt::Display for Holder {
 /// The locks that a run may take.
 #[derive(Debug)]
 pub struct Locks {
-    folder: PathBuf,
+    place: Place,
     me: Holder,
     // The keys that the run holds as a whole.
     whole: BTreeSet<String>,
 }
 
+/// The keys that are held where nobody else locks anything.
+type Keys = Arc<Mutex<BTreeSet<String>>>;
+
+/// Where locks are kept.
+#[derive(Debug)]
+enum Place {
+    /// In a folder, a file each: all runs of the machine see them.
+    Folder(PathBuf),
+    /// In memory: the run is alone in the world.
+    Alone(Keys),
+}
+
 /// A lock that is held; given back when it is dropped.
 #[derive(Debug)]
-pub struct Lock(Option<File>);
+pub struct Lock(Held);
+
+#[derive(Debug)]
+enum Held {
+    /// By the run as a whole.
+    Whole,
+    File(File),
+    Alone(Keys, String),
+}
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        if let Some(file) = &self.0 {
-            // Nobody has to be told of an orderly end.
-            let _ = file.set_len(0);
+        match &self.0 {
+            Held::Whole => {}
+            Held::File(file) => {
+                // Nobody has to be told of an orderly end.
+                let _ = file.set_len(0);
+            }
+            Held::Alone(keys, key) => drop(keys_of(keys).remove(key)),
         }
     }
+}
+
+fn keys_of(keys: &Keys) -> MutexGuard<'_, BTreeSet<String>> {
+    keys.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What came of trying to take a lock.
@@ -110,10 +139,20 @@ impl Locks {
             }
         };
         Ok(Self {
-            folder,
+            place: Place::Folder(folder),
             me,
             whole: BTreeSet::new(),
         })
+    }
+
+    /// The locks of a run that is alone in the world: its steps exclude each other, and nothing is
+    /// written.
+    pub fn alone(me: Holder) -> Self {
+        Self {
+            place: Place::Alone(Keys::default()),
+            me,
+            whole: BTreeSet::new(),
+        }
     }
 
     /// The run as a whole holds `key`: its steps need not take it.
@@ -127,10 +166,18 @@ impl Locks {
     /// When its file cannot be opened or written.
     pub fn try_take(&self, key: &str) -> Result<Taken, HostError> {
         if self.whole.contains(key) {
-            return Ok(Taken::Held(Lock(None)));
+            return Ok(Taken::Held(Lock(Held::Whole)));
         }
+        let folder = match &self.place {
+            Place::Folder(folder) => folder,
+            Place::Alone(keys) if keys_of(keys).insert(key.to_owned()) => {
+                let held = Held::Alone(Arc::clone(keys), key.to_owned());
+                return Ok(Taken::Held(Lock(held)));
+            }
+            Place::Alone(_) => return Ok(Taken::Busy(Some(Box::new(self.me.clone())))),
+        };
         let name = hex::encode(&Sha256::digest(key.as_bytes())[..16]);
-        let path = self.folder.join(format!("{name}.lock"));
+        let path = folder.join(format!("{name}.lock"));
         let action = || format!("take the lock `{key}` ({})", path.display());
         let error = |e: &std::io::Error| HostError::io(action(), e);
         let mut file = open(&path).map_err(|e| error(&e))?;
@@ -160,7 +207,7 @@ impl Locks {
             .and_then(|()| file.rewind())
             .and_then(|()| file.write_all(&text))
             .map_err(|e| error(&e))?;
-        Ok(Taken::Held(Lock(Some(file))))
+        Ok(Taken::Held(Lock(Held::File(file))))
     }
 
     /// Whether `holder` is this very run.
@@ -234,7 +281,7 @@ fn read(file: &mut File) -> std::io::Result<Option<Holder>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Holder, Locks, Taken};
+    use super::{Holder, Locks, Place, Taken};
     use crate::base::RunId;
     use crate::host::{RunFolder, StateDir};
 
@@ -285,14 +332,44 @@ mod tests {
             unreachable!("nobody holds it")
         };
         // As it is after a kill: the file still names the holder.
-        drop(held.0.as_ref().map(|file| file.try_clone().unwrap()));
-        let text = std::fs::read(one.folder.join(name_of(key))).unwrap();
+        let text = std::fs::read(folder_of(&one).join(name_of(key))).unwrap();
         drop(held);
-        std::fs::write(one.folder.join(name_of(key)), text).unwrap();
+        std::fs::write(folder_of(&one).join(name_of(key)), text).unwrap();
         assert!(matches!(other.try_take(key).unwrap(), Taken::Busy(Some(_))));
         // The run itself may go on.
         assert!(matches!(one.try_take(key).unwrap(), Taken::Held(_)));
         drop(folder);
+    }
+
+    #[test]
+    fn who_is_alone_excludes_only_itself() {
+        let me = Holder {
+            key: String::new(),
+            run: RunId::from_parts(1, 1),
+            playbook: "weekly".to_owned(),
+            user: "ops".to_owned(),
+            pid: 1,
+            since: jiff::Timestamp::UNIX_EPOCH,
+            state: "/nowhere".into(),
+        };
+        let locks = Locks::alone(me);
+        let Taken::Held(held) = locks.try_take("a").unwrap() else {
+            unreachable!("nobody holds it")
+        };
+        let Taken::Busy(Some(holder)) = locks.try_take("a").unwrap() else {
+            unreachable!("it is held")
+        };
+        assert!(locks.is_me(&holder));
+        assert!(matches!(locks.try_take("b").unwrap(), Taken::Held(_)));
+        drop(held);
+        assert!(matches!(locks.try_take("a").unwrap(), Taken::Held(_)));
+    }
+
+    fn folder_of(locks: &Locks) -> &std::path::Path {
+        match &locks.place {
+            Place::Folder(folder) => folder,
+            Place::Alone(_) => unreachable!("it has a folder"),
+        }
     }
 
     fn name_of(key: &str) -> String {

@@ -22,7 +22,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use any::{Acts, AnyStep, Generics, Looks, Means, RawOutcome};
+pub use any::{Acts, AnyStep, Generics, LocalFuture, Looks, Means, RawOutcome};
 pub use outcome::{Change, Description, Outcome, Preview, StepError, StepErrorKind};
 pub use partial::Partial;
 pub use registry::{Registry, StepDoc};
