@@ -42,6 +42,9 @@ pub trait StepType: Send + Sync + 'static {
     /// What may be done after a crash in its middle.
     const REPEAT: RepeatClass;
 
+    /// Whether it reaches nothing outside of its run, so that a test of a playbook runs it for real.
+    const PURE: bool = false;
+
     /// What the author writes below the type.
     type Config: DeserializeOwned + JsonSchema + Send + Sync;
 
