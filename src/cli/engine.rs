@@ -14,7 +14,7 @@ use super::args::HowArgs;
 use super::exit;
 use super::output::Output;
 use crate::audit::Trail;
-use crate::base::{Clock, Deadline, Duration, Format, ReportFile, RunId};
+use crate::base::{Clock, Deadline, Format, ReportFile, RunId};
 use crate::compile::Program;
 use crate::diag::{Code, codes};
 use crate::event::{EffectClass, Happening, JournalError, NoJournal, RunState, Sink};
@@ -112,9 +112,6 @@ pub(super) struct Whole {
     held: Lock,
 }
 
-/// How often it is looked whether a lock is free.
-const LOCK_POLL: Duration = Duration::from_millis(100);
-
 impl<'a> Setup<'a> {
     /// Makes the state folder, and reads the secrets.
     pub(super) async fn new(
@@ -205,7 +202,7 @@ impl<'a> Setup<'a> {
             if !std::mem::replace(&mut told, true) {
                 out.note_line(&format!("waiting for the lock `{key}`, held by {who}"));
             }
-            self.clock.sleep(LOCK_POLL).await;
+            locks.wait(&self.clock).await;
         }
     }
 

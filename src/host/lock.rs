@@ -21,12 +21,16 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use tokio::sync::Notify;
 
 use super::{HostError, StateDir, run_folder};
-use crate::base::RunId;
+use crate::base::{Clock, Duration, RunId};
 
 /// The folder that all users of the machine share.
 const SHARED: &str = "/run/lock/runbook";
+
+/// How often it is looked whether a lock is free.
+const POLL: Duration = Duration::from_millis(100);
 
 /// What is read of a lock's file at most, in bytes.
 const LONGEST: u64 = 16 << 10;
@@ -74,7 +78,13 @@ pub struct Locks {
 }
 
 /// The keys that are held where nobody else locks anything.
-type Keys = Arc<Mutex<BTreeSet<String>>>;
+type Keys = Arc<Alone>;
+
+#[derive(Debug, Default)]
+struct Alone {
+    held: Mutex<BTreeSet<String>>,
+    freed: Notify,
+}
 
 /// Where locks are kept.
 #[derive(Debug)]
@@ -105,13 +115,16 @@ impl Drop for Lock {
                 // Nobody has to be told of an orderly end.
                 let _ = file.set_len(0);
             }
-            Held::Alone(keys, key) => drop(keys_of(keys).remove(key)),
+            Held::Alone(keys, key) => {
+                keys_of(keys).remove(key);
+                keys.freed.notify_waiters();
+            }
         }
     }
 }
 
 fn keys_of(keys: &Keys) -> MutexGuard<'_, BTreeSet<String>> {
-    keys.lock().unwrap_or_else(PoisonError::into_inner)
+    keys.held.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What came of trying to take a lock.
@@ -208,6 +221,15 @@ impl Locks {
             .and_then(|()| file.write_all(&text))
             .map_err(|e| error(&e))?;
         Ok(Taken::Held(Lock(Held::File(file))))
+    }
+
+    /// Waits until it is worth to try again.
+    pub async fn wait(&self, clock: &Clock) {
+        match &self.place {
+            // Nobody tells that a file is no longer locked.
+            Place::Folder(_) => clock.sleep(POLL).await,
+            Place::Alone(keys) => keys.freed.notified().await,
+        }
     }
 
     /// Whether `holder` is this very run.

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::case::{Bounds, CallExpect, Decided, StepExpect, Target};
 use super::play::Run;
+use crate::base::count::plural;
 use crate::base::{Duration, Span, Spanned, StepPath};
 use crate::compile::{self, Program};
 use crate::diag::{Diagnostic, codes};
@@ -40,6 +41,7 @@ pub(super) fn judge(run: &Run<'_>) -> Vec<Diagnostic> {
         judge.duration(bounds);
     }
     judge.conditions(&expect.that);
+    judge.failures.sort_by_key(Diagnostic::order);
     judge.failures
 }
 
@@ -99,11 +101,18 @@ impl Judge<'_> {
         let step = { steps().filter(|step| step.items.is_none()).find(bad) }
             .or_else(|| steps().find(waits))
             .or_else(|| steps().find(|step| step.skip == Some(SkipKind::Denied)))?;
-        if step.asked.is_some() {
-            return Some(format!(
-                "`{0}` waits for an approval; say who gives it: `approvals: {{ {0}: {{ by: alice }} }}`",
-                step.path
-            ));
+        let path = &step.path;
+        let silent = !self.run.case.approvals.contains_key(path);
+        let who = format!("say who gives it: `approvals: {{ {path}: {{ by: alice }} }}`");
+        if step.skip == Some(SkipKind::Denied) && silent {
+            return Some(format!("`{path}` {}; {who}, or `yes: true`", ended(step)));
+        }
+        if step.asked.is_some() && step.skip.is_none() {
+            let waits = format!("`{path}` waits for an approval");
+            return Some(match silent {
+                true => format!("{waits}; {who}"),
+                false => waits,
+            });
         }
         Some(format!("`{}` {}", step.path, ended(step)))
     }
@@ -127,14 +136,15 @@ impl Judge<'_> {
         if let Some(attempts) = &wanted.attempts
             && attempts.value != step.attempts
         {
-            let (wanted, had) = (attempts.value, step.attempts);
+            let wanted = plural(attempts.value as usize, "attempt");
+            let had = step.attempts;
             let errors = step
                 .failed_attempts
                 .iter()
                 .map(|failed| format!("attempt {} failed: {}", failed.attempt, failed.error));
             let errors: Vec<String> = errors.collect();
             let help = (!errors.is_empty()).then(|| errors.join("; "));
-            let message = format!("`{path}` should have {wanted} attempts, and had {had}");
+            let message = format!("`{path}` should have {wanted}, and had {had}");
             self.fail_with(attempts.span, message, help);
         }
         for (what, wanted, is) in [
@@ -156,13 +166,9 @@ impl Judge<'_> {
             let Some(wanted) = wanted else { continue };
             let is = is.as_deref().unwrap_or_default();
             if !is.contains(wanted.value.as_str()) {
-                let is = if is.is_empty() {
-                    "none".to_owned()
-                } else {
-                    format!("`{is}`")
-                };
+                let is = if is.is_empty() { "there is none" } else { is };
                 let message = format!(
-                    "the {what} of `{path}` should contain `{}`, and it is {is}",
+                    "the {what} of `{path}` should contain `{}`: {is}",
                     wanted.value
                 );
                 self.fail(wanted.span, message);
@@ -252,9 +258,9 @@ impl Judge<'_> {
             && made.len() != times.value as usize
         {
             let message = format!(
-                "`{target}` should be called {} times, and it was called {}",
-                times.value,
-                made.len()
+                "`{target}` should be called {}, and it was called {}",
+                plural(times.value as usize, "time"),
+                plural(made.len(), "time")
             );
             self.fail(times.span, message);
         }
@@ -471,7 +477,7 @@ fn missing_outputs(run: &Run<'_>) -> Vec<Diagnostic> {
                 format!("`{id}` reads `{reference}`, and the answer of `{of}` does not say it");
             let diagnostic = Diagnostic::error(codes::NO_OUTPUT, message)
                 .label(answers.span, "this answer")
-                .help(format!("add `{}` to its `outputs`", rest[0]));
+                .help(format!("add `{}` to its `outputs`", rest.join(".")));
             if !found.contains(&diagnostic) {
                 found.push(diagnostic);
             }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::case::{Case, Target};
+use super::case::Case;
 use super::journal::Memory;
 use super::judge;
 use super::stage::{HOST, MOST_CALLS, Made, Stage, USER, Unanswered};
@@ -77,10 +77,12 @@ pub fn play(program: &Program, case: &Case) -> Played {
     let mut failures = Vec::new();
     let mut exit_code = None;
     let mut past = None;
+    let mut broken = false;
     loop {
         match part(program, case, &timeline, &stage, &memory, past.take()) {
             Part::Broken(diagnostic) => {
                 failures.push(diagnostic);
+                broken = true;
                 break;
             }
             Part::Crashed => memory.revive(),
@@ -118,7 +120,9 @@ pub fn play(program: &Program, case: &Case) -> Played {
         state
     });
     let duration = timeline.elapsed();
-    if let Some(state) = state.clone() {
+    // Of a run that was broken off, nothing more is to be expected.
+    let whole = state.clone().filter(|_| !broken);
+    if let Some(state) = whole {
         let run = Run {
             program,
             case,
@@ -275,10 +279,6 @@ fn go_on(program: &Program, case: &Case, mut state: RunState) -> Result<Past, Op
 /// A step got to run, and the test does not say what comes of it.
 fn no_answer(program: &Program, case: &Case, call: &Unanswered) -> Diagnostic {
     let Unanswered { target, ty } = call;
-    let whole = Target {
-        path: target.path.step.clone().into(),
-        part: target.part,
-    };
     let read = judge::outputs_read(program, target.path.step.as_str());
     let outputs: Vec<String> = read.iter().map(|name| format!("{name}: …")).collect();
     let answer = if target.part == crate::host::Part::Preview {
@@ -293,5 +293,5 @@ fn no_answer(program: &Program, case: &Case, call: &Unanswered) -> Diagnostic {
         format!("`{target}` ({ty}) got to run, and the case has no answer for it"),
     )
     .at(case.name.span)
-    .help(format!("add to its `answers`: `{whole}: {answer}`"))
+    .help(format!("add to its `answers`: `{target}: {answer}`"))
 }

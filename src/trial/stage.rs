@@ -179,6 +179,11 @@ impl<'a> Stage<'a> {
     }
 
     fn note_unanswered(&self, target: Target, ty: &'static str) {
+        // What one item lacks, all do.
+        let target = Target {
+            path: StepPath::step(target.path.step),
+            part: target.part,
+        };
         let unanswered = Unanswered { target, ty };
         let mut all = self.unanswered.borrow_mut();
         if !all.contains(&unanswered) {

@@ -11,6 +11,12 @@ use crate::report::terminal::{Ink, Look, pad, text_width};
 use crate::report::{amount, clean};
 use crate::trial::{Coverage, Played};
 
+/// So many items of a `foreach` step are told that are well.
+const ITEMS: u32 = 10;
+
+/// So many steps and items are told at most.
+const ROWS: usize = 200;
+
 /// What was never reached is listed up to this many.
 const LIST: usize = 20;
 
@@ -102,9 +108,15 @@ impl Told {
         let _ = writeln!(self.out, "{text}\n");
     }
 
-    /// The steps: when each began after the run's begin, how long it took, what came of it.
+    /// The steps: when each began after the run's begin, how long it took, what came of it. Of many
+    /// items that are well, the first stand for all.
     fn steps(&mut self, state: &RunState) {
-        let rows: Vec<[String; 4]> = state.steps.values().map(|step| row(state, step)).collect();
+        let is_told = |step: &&StepState| {
+            let first = step.path.item.is_none_or(|item| item < ITEMS);
+            first || step.status.is_bad()
+        };
+        let told: Vec<&StepState> = state.steps.values().filter(is_told).take(ROWS).collect();
+        let rows: Vec<[String; 4]> = told.iter().map(|step| row(state, step)).collect();
         let width = |column: usize| {
             { rows.iter() }
                 .map(|row| text_width(&row[column]))
@@ -112,7 +124,7 @@ impl Told {
                 .unwrap_or(0)
         };
         let widths = [width(0), width(1), width(2)];
-        for (row, step) in rows.iter().zip(state.steps.values()) {
+        for (row, step) in rows.iter().zip(&told) {
             self.out.push_str("    ");
             let mut line = String::new();
             for (text, width) in row.iter().zip(widths) {
@@ -122,6 +134,10 @@ impl Told {
             line.push_str(&row[3]);
             self.line(ink(step), line.trim_end());
         }
+        let more = state.steps.len() - told.len();
+        if more > 0 {
+            self.line(Ink::Dim, &format!("    and {} more", amount::count(more)));
+        }
     }
 
     fn coverage(&mut self, coverage: &Coverage) {
@@ -130,10 +146,8 @@ impl Told {
         let taken = branches.iter().filter(|(_, taken)| *taken).count();
         let branches_text = match branches.len() {
             0 => String::new(),
-            all => format!(
-                ", {taken} of {}",
-                amount::plural(all, "branch").replace("branchs", "branches")
-            ),
+            1 => format!(", {taken} of 1 branch"),
+            all => format!(", {taken} of {all} branches"),
         };
         let text = format!(
             "coverage {} %: {ran} of {}{branches_text}",
