@@ -391,6 +391,7 @@ pub(super) struct SchemaArgs {
 pub(super) enum SchemaKind {
     Playbook,
     Project,
+    Test,
 }
 
 #[derive(Debug, Args)]

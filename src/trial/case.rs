@@ -1,5 +1,7 @@
 //! A case of a test file, as it is written and checked.
 
+use std::sync::Arc;
+
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
 
@@ -42,6 +44,8 @@ pub struct Case {
     pub max_parallel: usize,
     /// What steps come to.
     pub answers: IndexMap<Target, Answers>,
+    /// What steps come to in all cases of the file that do not say otherwise.
+    pub shared: Arc<IndexMap<Target, Answers>>,
     /// Who says what about steps that ask, by step.
     pub approvals: IndexMap<StepPath, Approval>,
     /// Somebody ends the run.
@@ -50,6 +54,19 @@ pub struct Case {
     pub resolve: IndexMap<StepPath, bool>,
     /// What must come of it.
     pub expect: Expect,
+}
+
+impl Case {
+    /// The answers of a target: its own, else those of its step; the case's before the file's.
+    pub fn answers_of(&self, target: &Target) -> Option<&Answers> {
+        let whole = Target {
+            path: StepPath::step(target.path.step.clone()),
+            part: target.part,
+        };
+        let places = [&self.answers, &*self.shared];
+        { places.into_iter() }
+            .find_map(|answers| answers.get(target).or_else(|| answers.get(&whole)))
+    }
 }
 
 /// What one target comes to.

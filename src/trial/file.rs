@@ -1,11 +1,12 @@
 //! A test file: the playbook that it is for, and its cases, read and checked.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
 
-use super::case::Case;
+use super::case::{Answers, Case, Target};
 use crate::base::{SourceId, Span, Spanned, suggest};
 use crate::compile::params::{self, Given, ParamError};
 use crate::compile::{self, Program};
@@ -86,6 +87,7 @@ fn read(
             None
         }
     };
+    let defaults = map.take("defaults");
     let tests = map.take("tests");
     if tests.is_none() {
         map.missing("tests", decoder.diagnostics);
@@ -111,7 +113,8 @@ fn read(
         },
         program: &program,
     };
-    let cases = reader.cases(tests);
+    let defaults = defaults.map(|entry| reader.defaults(entry));
+    let cases = reader.cases(tests, &defaults.unwrap_or_default());
     Some(TestFile {
         playbook: playbook_path,
         cases,
@@ -142,6 +145,24 @@ fn text(
     }
 }
 
+/// What the cases of a file have in common.
+#[derive(Default)]
+struct Defaults {
+    params: IndexMap<String, Written>,
+    secrets: IndexMap<String, String>,
+    at: Option<jiff::Timestamp>,
+    yes: bool,
+    answers: Arc<IndexMap<Target, Answers>>,
+}
+
+/// A parameter as it is written.
+#[derive(Clone)]
+struct Written {
+    value: Value,
+    key: Span,
+    span: Span,
+}
+
 /// Reads cases with the program that they are for at hand.
 pub(super) struct Reader<'a> {
     pub decoder: Decoder<'a>,
@@ -149,7 +170,7 @@ pub(super) struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn cases(&mut self, entry: &Entry) -> Vec<Case> {
+    fn cases(&mut self, entry: &Entry, defaults: &Defaults) -> Vec<Case> {
         let Some(items) = entry.value.as_seq() else {
             self.decoder
                 .wrong_type("tests", "a list of cases", &entry.value);
@@ -163,7 +184,7 @@ impl Reader<'_> {
         let mut names: IndexMap<String, Span> = IndexMap::new();
         let mut cases = Vec::with_capacity(items.len());
         for item in items {
-            let Some(case) = self.case(item) else {
+            let Some(case) = self.case(item, defaults) else {
                 continue;
             };
             let Spanned { value: name, span } = case.name.clone();
@@ -181,7 +202,7 @@ impl Reader<'_> {
         cases
     }
 
-    fn case(&mut self, node: &Node) -> Option<Case> {
+    fn case(&mut self, node: &Node, defaults: &Defaults) -> Option<Case> {
         let mut map = self.decoder.map(node, "a case")?;
         let name = match map.take("name") {
             Some(entry) => self.decoder.text(entry),
@@ -190,11 +211,16 @@ impl Reader<'_> {
                 None
             }
         };
-        let params = self.params(map.take("params"), node.span);
-        let secrets = self.secrets(map.take("secrets"));
+        let own = map.take("params").map(|entry| self.given(entry));
+        let mut given = defaults.params.clone();
+        given.extend(own.unwrap_or_default());
+        let params = self.params(given, node.span);
+        let own = map.take("secrets").map(|entry| self.secrets(entry));
+        let mut secrets = defaults.secrets.clone();
+        secrets.extend(own.unwrap_or_default());
         let at = match map.take("at") {
             Some(entry) => self.time(entry),
-            None => BEGIN.parse().ok(),
+            None => defaults.at.or_else(|| BEGIN.parse().ok()),
         };
         let yes = map.take("yes").and_then(|entry| self.decoder.bool(entry));
         let max_parallel = map
@@ -209,11 +235,12 @@ impl Reader<'_> {
         Some(Case {
             name: name?,
             params: params?,
-            secrets: secrets?,
+            secrets: self.all_secrets(secrets),
             at: at?,
-            yes: yes.unwrap_or(false),
+            yes: yes.unwrap_or(defaults.yes),
             max_parallel: max_parallel.map_or(4, |n| usize::try_from(n).unwrap_or(4)),
             answers: answers.unwrap_or_default(),
+            shared: Arc::clone(&defaults.answers),
             approvals: approvals.unwrap_or_default(),
             cancel,
             resolve: resolve.unwrap_or_default(),
@@ -221,31 +248,67 @@ impl Reader<'_> {
         })
     }
 
-    /// The values of all parameters; what is not given has its default.
-    fn params(&mut self, entry: Option<&Entry>, case: Span) -> Option<Map<String, Value>> {
-        let playbook = self.program.playbook();
+    /// What the cases of a file have in common.
+    fn defaults(&mut self, entry: &Entry) -> Defaults {
+        let Some(mut map) = self.map(entry, "`defaults`") else {
+            return Defaults::default();
+        };
+        let params = map.take("params").map(|entry| self.given(entry));
+        let secrets = map.take("secrets").map(|entry| self.secrets(entry));
+        let at = map.take("at").and_then(|entry| self.time(entry));
+        let yes = map.take("yes").and_then(|entry| self.decoder.bool(entry));
+        let answers = map.take("answers").map(|entry| self.answers(entry));
+        map.finish(self.decoder.diagnostics);
+        Defaults {
+            params: params.unwrap_or_default(),
+            secrets: secrets.unwrap_or_default(),
+            at,
+            yes: yes.unwrap_or(false),
+            answers: Arc::new(answers.unwrap_or_default()),
+        }
+    }
+
+    /// Parameters as they are written.
+    fn given(&mut self, entry: &Entry) -> IndexMap<String, Written> {
         let mut given = IndexMap::new();
-        let mut spans: IndexMap<String, (Span, Span)> = IndexMap::new();
-        let named = entry.map_or_else(Vec::new, |entry| self.decoder.named(entry, "params"));
-        for entry in named {
+        for entry in self.decoder.named(entry, "params") {
             let name = entry.key.value.to_string();
-            let ty = playbook.params.get(&name).map(|param| param.ty);
+            let param = self.program.playbook().params.get(&name);
             let as_text = matches!(
-                ty,
+                param.map(|param| param.ty),
                 Some(ParamType::String | ParamType::Duration | ParamType::Size)
             );
-            let value = self.decoder.plain(&entry.value, as_text);
-            spans.insert(name.clone(), (entry.key.span, entry.value.span));
-            given.insert(name, Given::Typed(value));
+            let written = Written {
+                value: self.decoder.plain(&entry.value, as_text),
+                key: entry.key.span,
+                span: entry.value.span,
+            };
+            given.insert(name, written);
         }
+        given
+    }
+
+    /// The values of all parameters; what is not given has its default.
+    fn params(
+        &mut self,
+        written: IndexMap<String, Written>,
+        case: Span,
+    ) -> Option<Map<String, Value>> {
+        let playbook = self.program.playbook();
+        let given = written.iter().map(|(name, written)| {
+            let value = Given::Typed(written.value.clone());
+            (name.clone(), value)
+        });
+        let given: IndexMap<String, Given> = given.collect();
+        let place = |name: &String| written.get(name);
         let errors = match params::resolve(playbook, &given, &|_| None) {
             Ok(values) => return Some(values),
             Err(errors) => errors,
         };
         for error in errors {
             let (span, help) = match &error {
-                ParamError::Unknown { name, .. } => (spans.get(name).map(|(key, _)| *key), None),
-                ParamError::Bad { name, .. } => (spans.get(name).map(|(_, value)| *value), None),
+                ParamError::Unknown { name, .. } => (place(name).map(|w| w.key), None),
+                ParamError::Bad { name, .. } => (place(name).map(|w| w.span), None),
                 ParamError::Missing { name } => (
                     None,
                     Some(format!("add it to the case: `params: {{ {name}: … }}`")),
@@ -269,17 +332,22 @@ impl Reader<'_> {
         None
     }
 
-    /// The values of the secrets that the program uses: those that are not given get one that tells
-    /// where it is from.
-    fn secrets(&mut self, entry: Option<&Entry>) -> Option<Secrets> {
-        let program = self.program;
-        let mut values: IndexMap<String, String> = { program.used_secrets() }
-            .map(|name| (name.to_owned(), format!("test-secret-{name}")))
-            .collect();
-        let mut fine = true;
-        for entry in entry.map_or_else(Vec::new, |entry| self.decoder.named(entry, "secrets")) {
+    /// The values of the secrets that the program uses: those that are not given have one that tells
+    /// which it is.
+    fn all_secrets(&self, given: IndexMap<String, String>) -> Secrets {
+        let used = self.program.used_secrets();
+        let values = used.map(|name| (name.to_owned(), format!("test-secret-{name}")));
+        let mut values: IndexMap<String, String> = values.collect();
+        values.extend(given);
+        values.into_iter().collect()
+    }
+
+    /// Secrets as they are written.
+    fn secrets(&mut self, entry: &Entry) -> IndexMap<String, String> {
+        let declared = &self.program.playbook().secrets;
+        let mut values = IndexMap::new();
+        for entry in self.decoder.named(entry, "secrets") {
             let name = &*entry.key.value;
-            let declared = &program.playbook().secrets;
             if !declared.contains_key(name) {
                 let near = suggest::nearest(name, declared.keys().map(String::as_str));
                 let message = format!("the playbook declares no secret `{name}`");
@@ -288,21 +356,18 @@ impl Reader<'_> {
                         .at(entry.key.span)
                         .maybe_help(did_you_mean(near)),
                 );
-                fine = false;
                 continue;
             }
             let Some(value) = self.decoder.text(entry) else {
-                fine = false;
                 continue;
             };
             if value.value.len() < SHORTEST {
                 let message = format!("a secret has at least {SHORTEST} characters");
                 self.decoder.error(codes::BAD_VALUE, value.span, message);
-                fine = false;
             }
             values.insert(name.to_owned(), value.value);
         }
-        fine.then(|| values.into_iter().collect())
+        values
     }
 
     fn time(&mut self, entry: &Entry) -> Option<jiff::Timestamp> {

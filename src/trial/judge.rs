@@ -467,7 +467,7 @@ fn missing_outputs(run: &Run<'_>) -> Vec<Diagnostic> {
                 part: Part::Step,
             };
             let given = run.state.step(&path).filter(|given| given.items.is_none());
-            let (Some(given), Some(answers)) = (given, run.case.answers.get(&target)) else {
+            let (Some(given), Some(answers)) = (given, run.case.answers_of(&target)) else {
                 continue;
             };
             if given.status != Status::Succeeded || !lacks(&given.outputs, rest) {

@@ -7,7 +7,7 @@ use std::path::Path;
 use indexmap::IndexMap;
 use serde_json::Value;
 
-use super::case::{Answer, Answers, Approval, Case, Crash, Said, Target};
+use super::case::{Answer, Approval, Case, Crash, Said, Target};
 use crate::base::{Clock, Deadline, Duration, EndReason, Instant, StepPath, Timeline};
 use crate::compile::Program;
 use crate::event::{ApprovalAsk, ApprovalKind, EffectClass};
@@ -139,19 +139,9 @@ impl<'a> Stage<'a> {
 
     /// The answer to a call, and which of the target's it is.
     fn answer(&self, target: &Target, attempt: u32) -> Option<(usize, &'a Answer)> {
-        let answers = self.answers(target)?;
+        let answers = self.case.answers_of(target)?;
         let index = (attempt as usize - 1).min(answers.list.len().checked_sub(1)?);
         Some((index, answers.list.get(index)?))
-    }
-
-    /// The answers of a target; those of its step for an item without any.
-    pub fn answers(&self, target: &Target) -> Option<&'a Answers> {
-        let whole = || {
-            let path = StepPath::step(target.path.step.clone());
-            let part = target.part;
-            self.case.answers.get(&Target { path, part })
-        };
-        self.case.answers.get(target).or_else(whole)
     }
 
     /// The number of a call among those of its target, from 1: of a step, over all parts of its run.
