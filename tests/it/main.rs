@@ -34,4 +34,5 @@ mod scheduler;
 mod support;
 mod syscalls;
 mod tampered;
+mod trial;
 mod verbs;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
-use super::Tested;
-use crate::diag::{self, Diagnostic, Sources, Style};
+use super::{Tested, drawn};
+use crate::diag::{Diagnostic, Sources, Style};
 use crate::report::junit::SerializeError;
 
 pub(super) fn render(files: &[Tested], sources: &Sources) -> Result<String, SerializeError> {
@@ -48,7 +48,7 @@ fn status(kind: NonSuccessKind, found: &[Diagnostic], sources: &Sources) -> Test
     }
     let texts = found
         .iter()
-        .map(|diagnostic| diag::render(diagnostic, sources, Style::Plain));
+        .map(|diagnostic| drawn(diagnostic, sources, Style::Plain));
     let texts: Vec<String> = texts.collect();
     status.set_description(texts.join("\n\n"));
     status

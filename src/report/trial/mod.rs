@@ -4,9 +4,9 @@ mod json;
 mod junit;
 mod text;
 
-use super::RenderError;
+use super::{RenderError, clean};
 use crate::base::Format;
-use crate::diag::{Diagnostic, Sources};
+use crate::diag::{self, Diagnostic, Sources, Style};
 use crate::trial::{Coverage, Played};
 
 /// A test file, and what came of it.
@@ -29,6 +29,16 @@ impl Tested {
     pub fn failed(&self) -> usize {
         self.cases.iter().filter(|case| !case.passed()).count()
     }
+}
+
+/// A diagnostic with its place. What a case put into it is told without control characters.
+fn drawn(diagnostic: &Diagnostic, sources: &Sources, style: Style) -> String {
+    let mut diagnostic = diagnostic.clone();
+    diagnostic.message = clean::line(&diagnostic.message).into_owned();
+    for help in &mut diagnostic.help {
+        *help = clean::line(help).into_owned();
+    }
+    diag::render(&diagnostic, sources, style)
 }
 
 /// How much is told, and how.

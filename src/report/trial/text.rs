@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::{How, Tested};
+use super::{How, Tested, drawn};
 use crate::diag::{self, Sources, Style};
 use crate::event::{RunState, Status, StepState};
 use crate::report::tally::word;
@@ -104,7 +104,7 @@ impl Told {
         } else {
             Style::Plain
         };
-        let text = diag::render(diagnostic, sources, style);
+        let text = drawn(diagnostic, sources, style);
         let _ = writeln!(self.out, "{text}\n");
     }
 
