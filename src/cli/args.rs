@@ -30,7 +30,7 @@ const EXIT_CODES: &str = "\
 Exit status:
   0         done
   1         a step failed, one of `finally` too, or a check is critical or unknown (validate:
-            errors)
+            errors; test: a case failed)
   2         nothing ran: bad usage or an invalid playbook
   3         nothing more ran: an approval is missing
   4         the outcome of a step is unknown

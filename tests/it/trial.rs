@@ -579,3 +579,28 @@ fn the_schema_of_tests_takes_what_is_good_and_refuses_what_is_not() {
         serde_json::json!({ "calls": { "a": { "time": 2 } } }),
     );
 }
+
+/// The blocks of a page in a language, without their fences.
+fn blocks(page: &str, language: &str) -> Vec<String> {
+    let fence = format!("```{language}\n");
+    let parts = page.split(&fence).skip(1);
+    parts
+        .map(|part| part.split("```").next().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn what_the_page_shows_is_so() {
+    let page = std::fs::read_to_string(root().join("docs/testing.md")).unwrap();
+    let [playbook, tests] = &blocks(&page, "yaml")[..] else {
+        panic!("a playbook and its tests")
+    };
+    let ran = Runbook::new()
+        .file("purge.yaml", playbook)
+        .file("purge.test.yaml", tests)
+        .args(["test", "purge.test.yaml"])
+        .run();
+    let shown = &blocks(&page, "text")[0];
+    let told = ran.expect_code(1).stdout.as_str();
+    assert_eq!(*shown, format!("$ runbook test purge.test.yaml\n{told}"));
+}

@@ -575,7 +575,8 @@ fn the_hook_for_git_lets_only_valid_playbooks_in() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/ci");
     let hook = std::fs::read_to_string(root.join("pre-commit")).unwrap();
     let good = "runbook: v1\nname: p\nsteps:\n  - { id: a, exec.command: { argv: ['true'] } }\n";
-    for (playbook, code) in [(good, 0), (&*good.replace("argv", "argw"), 1)] {
+    let test = "runbook-test: v1\nplaybook: gone.yaml\ntests: []\n";
+    for (playbook, code) in [(good, 0), (&*good.replace("argv", "argw"), 1), (test, 1)] {
         let bin = Path::new(env!("CARGO_BIN_EXE_runbook")).parent().unwrap();
         let script = format!(
             "set -e; PATH={}:$PATH; git init -q .; cp hook .git/hooks/pre-commit; \
