@@ -8,10 +8,11 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::Past;
 use super::approval::{APPROVE, Consent};
 use super::asked::{CANCEL, Cancellation};
 use crate::base::{Clock, Duration, StepPath};
-use crate::event::{ApprovalAsk, RunState};
+use crate::event::ApprovalAsk;
 use crate::host::inbox::{self, Statement};
 use crate::host::{Observe, Part, identity};
 use crate::step::{AnyStep, LocalFuture, Means, Preview, RawOutcome, StepError};
@@ -94,8 +95,8 @@ impl dyn Outside + '_ {
     }
 
     /// Who began a run: whoever runs it now, where it is not gone on with.
-    pub(super) fn requester(&self, past: Option<&RunState>) -> String {
-        past.map_or_else(|| self.user(), |past| past.user.clone())
+    pub(super) fn requester(&self, past: Option<&Past>) -> String {
+        past.map_or_else(|| self.user(), |past| past.state.user.clone())
     }
 }
 

@@ -137,9 +137,7 @@ pub(super) fn engine<'a>(
         plan: request.plan,
         console: tokio::sync::Mutex::new(request.console),
         paused: Cell::new(false),
-        requester: request
-            .outside
-            .requester(past.as_ref().map(|past| &past.state)),
+        requester: request.outside.requester(past.as_ref()),
         replay: past.as_ref().map(super::Past::replay),
     };
     let rest = Rest {

@@ -40,16 +40,6 @@ impl Reader<'_> {
             let code = self.decoder.int(entry, 0, 255)?;
             Some(Spanned::new(u8::try_from(code).ok()?, entry.value.span))
         });
-        let by_step = |reader: &mut Self, map: &mut MapReader<'_>, key: &'static str| {
-            let entry = map.take(key)?;
-            let entries = entry.value.as_map().map(|map| map.entries.clone());
-            if entries.is_none() {
-                reader
-                    .decoder
-                    .wrong_type(key, "a mapping by step", &entry.value);
-            }
-            entries
-        };
         let mut expect = Expect {
             status,
             exit,
@@ -60,45 +50,65 @@ impl Reader<'_> {
             approvals: Default::default(),
             duration: None,
         };
-        for entry in by_step(self, &mut map, "steps").unwrap_or_default() {
+        self.by_step(&mut map, &mut expect);
+        if let Some(entry) = map.take("order") {
+            expect.order = self.paths(entry);
+        }
+        if let Some(entry) = map.take("that") {
+            expect.that = self.that(&entry.value);
+        }
+        expect.duration = map.take("duration").and_then(|entry| self.bounds(entry));
+        map.finish(self.decoder.diagnostics);
+        Some(expect)
+    }
+
+    /// What is expected of steps, calls and approvals, each by step.
+    fn by_step(&mut self, map: &mut MapReader<'_>, expect: &mut Expect) {
+        for entry in self.entries(map, "steps") {
             let path = self.path(&entry.key.value, entry.key.span);
-            let step = self.step_expect(&entry);
+            let step = self.step_expect(entry);
             if let (Some(path), Some(step)) = (path, step) {
                 expect
                     .steps
                     .insert(path, Spanned::new(step, entry.key.span));
             }
         }
-        if let Some(entry) = map.take("order") {
-            expect.order = self.paths(entry);
-        }
-        for entry in by_step(self, &mut map, "calls").unwrap_or_default() {
+        for entry in self.entries(map, "calls") {
             let target = self
-                .target(&entry)
+                .target(entry)
                 .filter(|target| target.part != Part::Preview);
-            let call = self.call_expect(&entry);
+            let call = self.call_expect(entry);
             if let (Some(target), Some(call)) = (target, call) {
                 expect
                     .calls
                     .insert(target, Spanned::new(call, entry.key.span));
             }
         }
-        if let Some(entry) = map.take("that") {
-            expect.that = self.that(&entry.value);
-        }
-        for entry in by_step(self, &mut map, "approvals").unwrap_or_default() {
+        for entry in self.entries(map, "approvals") {
             let path = self.path(&entry.key.value, entry.key.span);
             let path = path.filter(|path| self.asks(path, entry.key.span));
-            let decided = self.decoder.word(&entry, Decided::WORDS);
+            let decided = self.decoder.word(entry, Decided::WORDS);
             if let (Some(path), Some(decided)) = (path, decided) {
                 expect
                     .approvals
                     .insert(path, Spanned::new(decided, entry.value.span));
             }
         }
-        expect.duration = map.take("duration").and_then(|entry| self.bounds(entry));
-        map.finish(self.decoder.diagnostics);
-        Some(expect)
+    }
+
+    /// The entries of a mapping by step.
+    fn entries<'n>(&mut self, map: &mut MapReader<'n>, key: &'static str) -> &'n [Entry] {
+        let Some(entry) = map.take(key) else {
+            return &[];
+        };
+        match entry.value.as_map() {
+            Some(map) => &map.entries,
+            None => {
+                let wanted = "a mapping by step";
+                self.decoder.wrong_type(key, wanted, &entry.value);
+                &[]
+            }
+        }
     }
 
     fn step_expect(&mut self, entry: &Entry) -> Option<StepExpect> {

@@ -1,20 +1,17 @@
 //! Compares what came of a case with what was expected. Every expectation is asked, not just the first
 //! that is not met.
 
-use std::collections::BTreeSet;
-
 use serde_json::Value;
 
 use super::case::{Bounds, CallExpect, Decided, StepExpect, Target};
+use super::missing::missing_outputs;
 use super::play::Run;
 use crate::base::count::plural;
 use crate::base::{Duration, Span, Spanned, StepPath};
-use crate::compile::{self, Program};
 use crate::diag::{Diagnostic, codes};
-use crate::event::{AnswerBy, Event, RunStatus, SkipKind, Status, StepState};
+use crate::event::{AnswerBy, Event, RunStatus, SkipKind, StepState};
 use crate::exec;
 use crate::expr::{Evaluated, Expr, to_json};
-use crate::host::Part;
 
 /// The longest value that is repeated in a message, in characters.
 const LONGEST: usize = 160;
@@ -26,6 +23,7 @@ pub(super) fn judge(run: &Run<'_>) -> Vec<Diagnostic> {
         failures: missing_outputs(run),
     };
     judge.verdict();
+    judge.crashes();
     let expect = &run.case.expect;
     for (path, step) in &expect.steps {
         judge.step(path, step);
@@ -93,6 +91,14 @@ impl Judge<'_> {
         }
     }
 
+    /// An engine that lives on where it was to die tests nothing.
+    fn crashes(&mut self) {
+        for (target, span) in &self.run.lived {
+            let message = format!("the engine should die at `{target}`, and never came to that");
+            self.fail(*span, message);
+        }
+    }
+
     /// The first step that did not go well, as a reason.
     fn why(&self) -> Option<String> {
         let bad = |step: &&StepState| step.status.is_bad() && !step.allowed;
@@ -147,33 +153,8 @@ impl Judge<'_> {
             let message = format!("`{path}` should have {wanted}, and had {had}");
             self.fail_with(attempts.span, message, help);
         }
-        for (what, wanted, is) in [
-            ("changed something", &wanted.changed, step.changed),
-            ("been allowed to fail", &wanted.allowed, step.allowed),
-        ] {
-            if let Some(wanted) = wanted.as_ref().filter(|wanted| wanted.value != is) {
-                let (should, did) = match wanted.value {
-                    true => ("should have", "has not"),
-                    false => ("should not have", "has"),
-                };
-                self.fail(wanted.span, format!("`{path}` {should} {what}, and {did}"));
-            }
-        }
-        for (what, wanted, is) in [
-            ("error", &wanted.error, &step.error),
-            ("reason", &wanted.reason, &step.reason),
-        ] {
-            let Some(wanted) = wanted else { continue };
-            let is = is.as_deref().unwrap_or_default();
-            if !is.contains(wanted.value.as_str()) {
-                let is = if is.is_empty() { "there is none" } else { is };
-                let message = format!(
-                    "the {what} of `{path}` should contain `{}`: {is}",
-                    wanted.value
-                );
-                self.fail(wanted.span, message);
-            }
-        }
+        self.flags(path, wanted, step);
+        self.texts(path, wanted, step);
         if let Some(outputs) = &wanted.outputs
             && let Some(difference) = difference(&outputs.value, &step.outputs, "outputs")
         {
@@ -192,6 +173,39 @@ impl Judge<'_> {
         }
         for before in &wanted.after {
             self.after(path, before);
+        }
+    }
+
+    fn flags(&mut self, path: &StepPath, wanted: &StepExpect, step: &StepState) {
+        for (what, wanted, is) in [
+            ("changed something", &wanted.changed, step.changed),
+            ("been allowed to fail", &wanted.allowed, step.allowed),
+        ] {
+            if let Some(wanted) = wanted.as_ref().filter(|wanted| wanted.value != is) {
+                let (should, did) = match wanted.value {
+                    true => ("should have", "has not"),
+                    false => ("should not have", "has"),
+                };
+                self.fail(wanted.span, format!("`{path}` {should} {what}, and {did}"));
+            }
+        }
+    }
+
+    fn texts(&mut self, path: &StepPath, wanted: &StepExpect, step: &StepState) {
+        for (what, wanted, is) in [
+            ("error", &wanted.error, &step.error),
+            ("reason", &wanted.reason, &step.reason),
+        ] {
+            let Some(wanted) = wanted else { continue };
+            let is = is.as_deref().unwrap_or_default();
+            if !is.contains(wanted.value.as_str()) {
+                let is = if is.is_empty() { "there is none" } else { is };
+                let message = format!(
+                    "the {what} of `{path}` should contain `{}`: {is}",
+                    wanted.value
+                );
+                self.fail(wanted.span, message);
+            }
         }
     }
 
@@ -423,80 +437,4 @@ fn difference(wanted: &Value, is: &Value, place: &str) -> Option<String> {
             short(is)
         )),
     }
-}
-
-/// The outputs of a step that the playbook's expressions read, by name.
-pub(super) fn outputs_read(program: &Program, id: &str) -> BTreeSet<String> {
-    let steps = (0..program.nodes().len()).map(|at| program.step(at));
-    let references = steps.flat_map(compile::references);
-    let read = references.filter_map(|reference| match reference.fields() {
-        [step, outputs, name, ..]
-            if reference.root() == "steps" && **step == *id && **outputs == *"outputs" =>
-        {
-            Some(name.to_string())
-        }
-        _ => None,
-    });
-    read.collect()
-}
-
-/// Outputs that a step read and that the answer of another one does not say.
-fn missing_outputs(run: &Run<'_>) -> Vec<Diagnostic> {
-    let mut found = Vec::new();
-    for at in 0..run.program.nodes().len() {
-        let step = run.program.step(at);
-        let id = &step.id.value;
-        let unbegun = |state: &&StepState| {
-            state.path.step == *id && state.status == Status::Failed && state.effect.is_none()
-        };
-        if !run.state.steps.values().any(|state| unbegun(&state)) {
-            continue;
-        }
-        for reference in compile::references(step) {
-            let [of, outputs, rest @ ..] = reference.fields() else {
-                continue;
-            };
-            if reference.root() != "steps" || **outputs != *"outputs" || rest.is_empty() {
-                continue;
-            }
-            let Ok(path) = of.parse::<StepPath>() else {
-                continue;
-            };
-            let target = Target {
-                path: path.clone(),
-                part: Part::Step,
-            };
-            let given = run.state.step(&path).filter(|given| given.items.is_none());
-            let (Some(given), Some(answers)) = (given, run.case.answers_of(&target)) else {
-                continue;
-            };
-            if given.status != Status::Succeeded || !lacks(&given.outputs, rest) {
-                continue;
-            }
-            let message =
-                format!("`{id}` reads `{reference}`, and the answer of `{of}` does not say it");
-            let diagnostic = Diagnostic::error(codes::NO_OUTPUT, message)
-                .label(answers.span, "this answer")
-                .help(format!("add `{}` to its `outputs`", rest.join(".")));
-            if !found.contains(&diagnostic) {
-                found.push(diagnostic);
-            }
-        }
-    }
-    found
-}
-
-/// Whether a path of fields leads to nothing.
-fn lacks<T: AsRef<str>>(outputs: &Value, path: &[T]) -> bool {
-    let mut value = outputs;
-    for field in path {
-        match value.as_object() {
-            Some(fields) => match fields.get(field.as_ref()) {
-                Some(inner) => value = inner,
-                None => return true,
-            },
-            None => return false,
-        }
-    }
-    false
 }

@@ -11,6 +11,7 @@ mod expect;
 mod file;
 mod journal;
 mod judge;
+mod missing;
 mod play;
 mod stage;
 

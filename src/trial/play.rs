@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::case::Case;
+use super::case::{Case, Target};
 use super::journal::Memory;
-use super::judge;
 use super::stage::{HOST, MOST_CALLS, Made, Stage, USER, Unanswered};
-use crate::base::{Duration, Halt, RunId, Timeline};
+use super::{judge, missing};
+use crate::base::{Duration, Halt, RunId, Span, Timeline};
 use crate::compile::Program;
 use crate::diag::{Diagnostic, codes};
 use crate::event::{Happening, ResumeKind, RunResume, RunState, RunStatus, StepResolve};
@@ -41,6 +41,8 @@ pub struct Played {
     pub duration: Duration,
     /// The exit status that `run`, or the last `resume`, would have.
     pub exit_code: Option<u8>,
+    /// How often it was gone on with, after a crash or an answer.
+    pub resumed: u32,
 }
 
 impl Played {
@@ -57,6 +59,8 @@ pub(super) struct Run<'a> {
     pub state: RunState,
     pub happenings: Vec<Happening>,
     pub made: Vec<Made>,
+    /// Where the engine was to die, and did not.
+    pub lived: Vec<(Target, Span)>,
     pub duration: Duration,
     pub exit_code: Option<u8>,
 }
@@ -78,6 +82,7 @@ pub fn play(program: &Program, case: &Case) -> Played {
     let mut exit_code = None;
     let mut past = None;
     let mut broken = false;
+    let mut resumed = 0;
     loop {
         match part(program, case, &timeline, &stage, &memory, past.take()) {
             Part::Broken(diagnostic) => {
@@ -101,7 +106,10 @@ pub fn play(program: &Program, case: &Case) -> Played {
             break;
         };
         match go_on(program, case, state) {
-            Ok(next) => past = Some(next),
+            Ok(next) => {
+                past = Some(next);
+                resumed += 1;
+            }
             Err(code) => {
                 exit_code = Some(code.or(exit_code).unwrap_or(exit::UNKNOWN));
                 break;
@@ -129,6 +137,7 @@ pub fn play(program: &Program, case: &Case) -> Played {
             state,
             happenings: happenings.clone(),
             made: stage.made(),
+            lived: stage.lived(),
             duration,
             exit_code,
         };
@@ -141,6 +150,7 @@ pub fn play(program: &Program, case: &Case) -> Played {
         happenings,
         duration,
         exit_code,
+        resumed,
     }
 }
 
@@ -279,7 +289,7 @@ fn go_on(program: &Program, case: &Case, mut state: RunState) -> Result<Past, Op
 /// A step got to run, and the test does not say what comes of it.
 fn no_answer(program: &Program, case: &Case, call: &Unanswered) -> Diagnostic {
     let Unanswered { target, ty } = call;
-    let read = judge::outputs_read(program, target.path.step.as_str());
+    let read = missing::outputs_read(program, target.path.step.as_str());
     let outputs: Vec<String> = read.iter().map(|name| format!("{name}: …")).collect();
     let answer = if target.part == crate::host::Part::Preview {
         "{ rows: 3 }".to_owned()

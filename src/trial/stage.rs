@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::case::{Answer, Approval, Case, Crash, Said, Target};
-use crate::base::{Clock, Deadline, Duration, EndReason, Instant, StepPath, Timeline};
+use crate::base::{Clock, Deadline, Duration, EndReason, Instant, Span, StepPath, Timeline};
 use crate::compile::Program;
 use crate::event::{ApprovalAsk, ApprovalKind, EffectClass};
 use crate::exec::{Call, Cancellation, Consent, Outside};
@@ -111,6 +111,26 @@ impl<'a> Stage<'a> {
             return false;
         };
         answer.crash == Some(crash) && self.died.borrow_mut().insert((target, index))
+    }
+
+    /// Where the case says that the engine dies, and it has not.
+    pub fn lived(&self) -> Vec<(Target, Span)> {
+        let died = self.died.borrow();
+        let mut lived = Vec::new();
+        for (target, answers) in &self.case.answers {
+            let crashes = answers.list.iter().enumerate();
+            let crashes = crashes.filter(|(_, answer)| answer.crash.is_some());
+            // An answer of a step is that of its items, each of which may be where it died.
+            let is_of = |at: &Target, index: usize| {
+                let whole = target.path.item.is_none() && at.path.step == target.path.step;
+                (*at == *target || whole) && died.contains(&(at.clone(), index))
+            };
+            let at = |index| died.iter().any(|(at, _)| is_of(at, index));
+            if { crashes }.any(|(index, _)| !at(index)) {
+                lived.push((target.clone(), answers.span));
+            }
+        }
+        lived
     }
 
     /// How long until the next answer to a question, or the end of the time for one, that waits for it.

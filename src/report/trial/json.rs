@@ -35,6 +35,8 @@ struct Test<'a> {
     status: Option<&'static str>,
     exit_code: Option<u8>,
     duration_ms: u64,
+    /// How often it was gone on with, after a crash or an answer.
+    resumed: u32,
     failures: Vec<Failure<'a>>,
     steps: Vec<Step<'a>>,
 }
@@ -136,6 +138,7 @@ fn test<'a>(case: &'a Played, sources: &'a Sources) -> Test<'a> {
         status: case.state.as_ref().map(|state| state.status.as_str()),
         exit_code: case.exit_code,
         duration_ms: case.duration.as_millis(),
+        resumed: case.resumed,
         failures: failures(&case.failures, sources),
         steps: steps.collect(),
     }
