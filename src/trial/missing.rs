@@ -30,15 +30,14 @@ pub(super) fn outputs_read(program: &Program, id: &str) -> BTreeSet<String> {
 /// Outputs that a step read and that the answer of another one does not say.
 pub(super) fn missing_outputs(run: &Run<'_>) -> Vec<Diagnostic> {
     let mut found = Vec::new();
-    for at in 0..run.program.nodes().len() {
-        let step = run.program.step(at);
-        let id = &step.id.value;
-        let unbegun = |state: &&StepState| {
-            state.path.step == *id && state.status == Status::Failed && state.effect.is_none()
-        };
-        if !run.state.steps.values().any(|state| unbegun(&state)) {
+    let unbegun = |state: &&StepState| state.status == Status::Failed && state.effect.is_none();
+    let unbegun = { run.state.steps.values() }.filter(unbegun);
+    let unbegun: BTreeSet<&str> = unbegun.map(|state| state.path.step.as_str()).collect();
+    for id in unbegun {
+        let Some(at) = run.program.find(id) else {
             continue;
-        }
+        };
+        let step = run.program.step(at);
         for reference in compile::references(step) {
             let [of, outputs, rest @ ..] = reference.fields() else {
                 continue;

@@ -1,7 +1,7 @@
 //! What an engine finds in the place of the world: the answers of one case.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use indexmap::IndexMap;
@@ -50,6 +50,8 @@ pub(super) struct Stage<'a> {
     clock: Clock,
     began: Instant,
     made: RefCell<Vec<Made>>,
+    /// How many of them there were of each target.
+    calls: RefCell<HashMap<Target, u32>>,
     unanswered: RefCell<Vec<Unanswered>>,
     /// The crashes that have happened: each does so once.
     died: RefCell<HashSet<(Target, usize)>>,
@@ -69,6 +71,7 @@ impl<'a> Stage<'a> {
             began: clock.now(),
             clock,
             made: RefCell::default(),
+            calls: RefCell::default(),
             unanswered: RefCell::default(),
             died: RefCell::default(),
             dead: Cell::new(false),
@@ -160,7 +163,7 @@ impl<'a> Stage<'a> {
     /// The answer to a call, and which of the target's it is.
     fn answer(&self, target: &Target, attempt: u32) -> Option<(usize, &'a Answer)> {
         let answers = self.case.answers_of(target)?;
-        let index = (attempt as usize - 1).min(answers.list.len().checked_sub(1)?);
+        let index = (attempt.saturating_sub(1) as usize).min(answers.list.len().checked_sub(1)?);
         Some((index, answers.list.get(index)?))
     }
 
@@ -169,9 +172,7 @@ impl<'a> Stage<'a> {
         if call.part == Part::Step {
             return call.attempt;
         }
-        let made = self.made.borrow();
-        let calls = made.iter().filter(|made| made.target == *target).count();
-        u32::try_from(calls).unwrap_or(u32::MAX)
+        self.calls.borrow().get(target).copied().unwrap_or(1)
     }
 
     fn note(&self, target: &Target, config: &Value) -> bool {
@@ -181,6 +182,7 @@ impl<'a> Stage<'a> {
             self.dead.set(true);
             return false;
         }
+        *self.calls.borrow_mut().entry(target.clone()).or_default() += 1;
         made.push(Made {
             target: target.clone(),
             config: config.clone(),
