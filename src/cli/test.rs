@@ -166,7 +166,12 @@ fn reports(out: &Output, given: &[String]) -> Option<Vec<ReportFile>> {
         });
         match report {
             // What is tested is not overwritten with what came of it.
-            Ok(report) if report.path.extension().is_some_and(|ext| ext == "yaml") => {
+            Ok(report)
+                if report
+                    .path
+                    .extension()
+                    .is_some_and(|ext| ext == "yaml" || ext == "yml") =>
+            {
                 let message = format!("{} looks like a playbook or a test", report.path.display());
                 out.coded_error(codes::BAD_REPORT, &message, Some("name another file"));
                 return None;

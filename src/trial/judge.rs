@@ -438,3 +438,45 @@ fn difference(wanted: &Value, is: &Value, place: &str) -> Option<String> {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::difference;
+
+    #[test]
+    fn a_part_of_a_mapping_is_enough() {
+        let is = json!({ "a": 1, "b": { "c": [1, { "d": "x", "e": 2 }] }, "f": null });
+        for fits in [
+            json!({}),
+            json!({ "a": 1.0 }),
+            json!({ "b": { "c": [1, { "d": "x" }] } }),
+            json!({ "f": null }),
+            is.clone(),
+        ] {
+            assert_eq!(difference(&fits, &is, "with"), None, "{fits}");
+        }
+        for (wrong, told) in [
+            (json!({ "a": "1" }), "`with.a` should be \"1\", and is 1"),
+            (
+                json!({ "g": null }),
+                "`with.g` should be null, and is not there",
+            ),
+            (
+                json!({ "b": { "c": [1] } }),
+                "`with.b.c` should be [1], and is [1,{\"d\":\"x\",\"e\":2}]",
+            ),
+            (
+                json!({ "b": { "c": [1, { "d": "y" }] } }),
+                "`with.b.c[1].d` should be \"y\", and is \"x\"",
+            ),
+            (
+                json!([]),
+                "`with` should be [], and is {\"a\":1,\"b\":{\"c\":[1,{\"d\":\"x\",\"e\":2}]},\"f\":null}",
+            ),
+        ] {
+            assert_eq!(difference(&wrong, &is, "with").as_deref(), Some(told));
+        }
+    }
+}

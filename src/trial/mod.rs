@@ -14,6 +14,8 @@ mod judge;
 mod missing;
 mod play;
 mod stage;
+#[cfg(test)]
+mod tests;
 
 pub use case::{
     Answer, Answers, Approval, Bounds, CallExpect, Cancel, Case, Crash, Decided, Expect, Said,
