@@ -8,7 +8,7 @@
 
 use std::time::Instant;
 
-use runbook::audit::{FileJournal, Trail, history, load_run, verify};
+use runbook::audit::{Against, FileJournal, Trail, history, load_run, verify};
 use runbook::base::{Clock, RunId, StepId, StepPath};
 use runbook::event::{
     ClaimedBy, EffectClass, Event, Happening, Journal as _, PlannedStep, PlaybookInfo, RepeatClass,
@@ -128,7 +128,7 @@ fn main() {
     .expect("records");
     row("a run's end", || trail.append(&end())).expect("an end");
     row("its state read back", || load_run(&state, &run)).expect("its state");
-    row("verified", || verify(&state, None)).expect("a verification");
+    row("verified", || verify(&state, None, &Against::default())).expect("a verification");
 
     let (_, sync_folder) = folder(2);
     let journal = FileJournal::create(&sync_folder).expect("a journal");
@@ -169,5 +169,8 @@ fn main() {
     });
     row("the last 20 of 1,001 runs", || history(&state, Some(20))).expect("a history");
     row("all of 1,001 runs", || history(&state, None)).expect("a history");
-    row("all of them verified", || verify(&state, None)).expect("a verification");
+    row("all of them verified", || {
+        verify(&state, None, &Against::default())
+    })
+    .expect("a verification");
 }

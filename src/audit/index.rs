@@ -11,9 +11,12 @@ use indexmap::IndexMap;
 
 use super::chain::{Records, Seals, SetAside};
 use super::fault::Fault;
-use super::ledger::{END_KIND, RESUME_KIND, RunEnded, RunResumed, RunStarted, START_KIND};
+use super::ledger::{
+    END_KIND, PRUNE_KIND, Pruned, RESUME_KIND, RunEnded, RunResumed, RunStarted, START_KIND,
+};
 use super::lines::LinesBack;
-use super::record::{Head, Record, TORN_KIND};
+use super::record::{Digest, Head, Record, TORN_KIND};
+use super::signatures::Signatures;
 use crate::base::RunId;
 use crate::host::{HostError, StateDir, records};
 
@@ -28,6 +31,8 @@ pub struct LedgerRun {
     pub end: Option<RunEnded>,
     /// Where its journal stood whenever it was gone on with or had ended, before that end.
     pub before: Vec<Head>,
+    /// Since when its records are taken away, and by whom.
+    pub pruned: Option<(jiff::Timestamp, String)>,
 }
 
 impl LedgerRun {
@@ -58,6 +63,10 @@ pub struct LedgerReading {
     pub set_aside: Vec<SetAside>,
     /// The first thing that is wrong with it.
     pub fault: Option<Fault>,
+    /// What its signatures say.
+    pub signatures: Signatures,
+    /// The hash of each record that verifies, in their order.
+    pub hashes: Vec<Digest>,
 }
 
 impl LedgerReading {
@@ -74,13 +83,20 @@ impl LedgerReading {
             match record {
                 Ok(record) => {
                     reading.records = record.seq;
-                    let taken = reading.take(&record);
+                    reading.hashes.push(record.hash);
+                    let signed = reading.signatures.take(&record);
+                    let taken = signed.and(reading.take(&record));
                     reading.fault = reading.fault.or(taken.err());
                 }
                 Err(fault) => reading.fault = reading.fault.or(Some(fault)),
             }
         }
         reading.set_aside = chain.set_aside().to_vec();
+        if reading.fault.as_ref().is_none_or(Fault::is_torn) {
+            let is_torn = reading.fault.is_some();
+            let end = reading.signatures.at_end(is_torn);
+            reading.fault = end.err().or(reading.fault);
+        }
         if reading.fault.as_ref().is_some_and(|fault| !fault.is_torn()) {
             // What was taken already is told to start again, and stays as it is.
             for record in open(state)?.into_iter().flat_map(Records::unverified) {
@@ -105,6 +121,7 @@ impl LedgerReading {
                     started_at: record.at,
                     end: None,
                     before: Vec::new(),
+                    pruned: None,
                     start,
                 };
                 self.runs.insert(run.start.run.clone(), run);
@@ -126,6 +143,17 @@ impl LedgerReading {
                     return Err(unreadable(cause));
                 }
             },
+            Line::Prune(pruned) => {
+                for id in pruned.runs {
+                    match self.runs.get_mut(&id) {
+                        Some(run) => run.pruned = Some((record.at, pruned.user.clone())),
+                        None => {
+                            let cause = format!("run {id} is taken away and has not started");
+                            return Err(unreadable(cause));
+                        }
+                    }
+                }
+            }
             Line::Other => {}
         }
         Ok(())
@@ -142,6 +170,7 @@ enum Line {
     Start(RunStarted),
     End(RunEnded),
     Resume(RunResumed),
+    Prune(Pruned),
     Other,
 }
 
@@ -151,6 +180,7 @@ impl Line {
             START_KIND => Self::Start(record.data()?),
             END_KIND => Self::End(record.data()?),
             RESUME_KIND => Self::Resume(record.data()?),
+            PRUNE_KIND => Self::Prune(record.data()?),
             _ => Self::Other,
         })
     }
@@ -161,6 +191,7 @@ impl Line {
 struct Later {
     end: Option<RunEnded>,
     before: Vec<Head>,
+    pruned: Option<(jiff::Timestamp, String)>,
 }
 
 /// The runs of the ledger, those that started last first. It verifies what it reads, and goes on
@@ -237,6 +268,7 @@ impl Newest {
                         started_at,
                         end: later.end,
                         before: later.before,
+                        pruned: later.pruned,
                     }));
                 }
                 Ok(Line::End(end)) => {
@@ -251,6 +283,15 @@ impl Newest {
                 Ok(Line::Resume(resume)) => {
                     let later = self.later.entry(resume.run.clone()).or_default();
                     later.before.push(resume.head());
+                }
+                Ok(Line::Prune(pruned)) => {
+                    let at = self
+                        .newer
+                        .as_ref()
+                        .map_or(jiff::Timestamp::UNIX_EPOCH, |r| r.at);
+                    for run in pruned.runs {
+                        self.later.entry(run).or_default().pruned = Some((at, pruned.user.clone()));
+                    }
                 }
                 Ok(Line::Other) => {}
                 Err(error) => self

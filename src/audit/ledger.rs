@@ -1,17 +1,22 @@
 //! Writing the ledger: one line when a run starts, one when it ends, over all runs of a state
-//! folder.
+//! folder; and a signed checkpoint after each end, where there is a key.
 //!
 //! It is chained like a journal, and the line of a run's end holds how many records its journal has
 //! and the hash of the last. Many processes write to it: each takes its lock, reads the end, and
 //! appends in one write. They wait for the disk after they gave the lock back, so that runs side by
 //! side do not queue for it.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::BufReader;
 
 use serde::{Deserialize, Serialize};
 
+use super::chain::MAX_TORN_LINES;
+use super::checkpoint::{CHECKPOINT_KIND, Checkpoint, origin};
 use super::journal::journal_error;
-use super::record::{Digest, Entry, Head, encode, utc};
+use super::key::Signer;
+use super::lines::Lines;
+use super::record::{Digest, Entry, Head, Record, encode, utc};
 use super::tail::Tail;
 use crate::base::{Clock, Duration, RunId};
 use crate::event::{JournalError, RunStatus};
@@ -105,22 +110,33 @@ impl RunEnded {
     }
 }
 
+/// The kind of the line that says that the records of old runs are taken away.
+pub const PRUNE_KIND: &str = "audit.prune";
+
+/// The data of the line that says that the records of old runs are taken away. What the ledger says
+/// of their starts and ends stays.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pruned {
+    /// The runs.
+    pub runs: Vec<RunId>,
+    /// Who takes them away.
+    pub user: String,
+    /// Why: the rule that they were chosen by.
+    pub reason: String,
+}
+
 /// The ledger of a state folder, for appending.
 #[derive(Clone, Debug)]
 pub struct Ledger {
-    path: PathBuf,
-    group: Option<u32>,
+    state: StateDir,
     clock: Clock,
 }
 
 impl Ledger {
     /// The ledger of `state`. It is made with its first line.
     pub fn of(state: &StateDir, clock: Clock) -> Self {
-        Self {
-            path: state.ledger(),
-            group: state.group(),
-            clock,
-        }
+        let state = state.clone();
+        Self { state, clock }
     }
 
     /// Appends a run's start, and waits until it is on disk.
@@ -139,12 +155,42 @@ impl Ledger {
         self.append(at, RESUME_KIND, resumed)
     }
 
-    /// Appends a run's end, and waits until it is on disk.
+    /// Appends a run's end, and a checkpoint where there is a key; waits until both are on disk.
     ///
     /// # Errors
-    /// When it cannot be written: then the run counts as interrupted.
-    pub fn end(&self, ended: &RunEnded) -> Result<Head, JournalError> {
-        self.append(ended.ended_at, END_KIND, ended)
+    /// When they cannot be written: then the run counts as interrupted.
+    pub fn end(&self, ended: &RunEnded) -> Result<Option<Checkpoint>, JournalError> {
+        let written = self.write(ended.ended_at, |pen| {
+            // Asked for now, not when the run began: the key may have been replaced since.
+            let signer = Signer::load(&self.state)?;
+            pen.add(END_KIND, ended)?;
+            signer.map(|signer| pen.checkpoint(&signer)).transpose()
+        });
+        written.map_err(|error| journal_error(&error))
+    }
+
+    /// Appends that runs are taken away, with a checkpoint where there is a key; waits until both are
+    /// on disk.
+    ///
+    /// # Errors
+    /// When they cannot be written: then nothing may be taken away.
+    pub fn prune(&self, pruned: &Pruned) -> Result<Option<Checkpoint>, HostError> {
+        self.write(self.clock.wall(), |pen| {
+            let signer = Signer::load(&self.state)?;
+            pen.add(PRUNE_KIND, pruned)?;
+            signer.map(|signer| pen.checkpoint(&signer)).transpose()
+        })
+    }
+
+    /// Appends a checkpoint, and waits until it is on disk; `None` where there is no key.
+    ///
+    /// # Errors
+    /// When it cannot be signed or written.
+    pub fn checkpoint(&self, at: jiff::Timestamp) -> Result<Option<Checkpoint>, HostError> {
+        self.write(at, |pen| {
+            let signer = Signer::load(&self.state)?;
+            signer.map(|signer| pen.checkpoint(&signer)).transpose()
+        })
     }
 
     fn append<D: Serialize>(
@@ -153,42 +199,122 @@ impl Ledger {
         kind: &str,
         data: &D,
     ) -> Result<Head, JournalError> {
-        self.try_append(at, kind, data)
-            .map_err(|error| journal_error(&error))
+        let written = self.write(at, |pen| {
+            pen.add(kind, data)?;
+            Ok(pen.head)
+        });
+        written.map_err(|error| journal_error(&error))
     }
 
-    fn try_append<D: Serialize>(
+    /// Writes what `compose` puts down, under the ledger's lock and in one write, and waits until it
+    /// is on disk.
+    pub(super) fn write<T>(
         &self,
         at: jiff::Timestamp,
-        kind: &str,
-        data: &D,
-    ) -> Result<Head, HostError> {
-        let action = || format!("append to {}", self.path.display());
-        let file = AppendFile::open(&self.path)?;
+        compose: impl FnOnce(&mut Pen<'_>) -> Result<T, HostError>,
+    ) -> Result<T, HostError> {
+        let path = self.state.ledger();
+        let file = AppendFile::open(&path)?;
         file.lock(&self.clock, LOCK_WAIT)?;
-        let tail = Tail::read(file.file(), at).map_err(|e| HostError::io(action(), &e))?;
+        let tail = Tail::read(file.file(), at)
+            .map_err(|e| HostError::io(format!("append to {}", path.display()), &e))?;
         let is_first = tail.head == Head::EMPTY;
-        let mut bytes = tail.mending;
-        let entry = Entry {
+        let mut pen = Pen {
+            state: &self.state,
+            file: &file,
             at,
+            first: None,
+            head: tail.head,
+            bytes: tail.mending,
+        };
+        let composed = compose(&mut pen)?;
+        pen.flush()?;
+        file.unlock()?;
+        file.sync()?;
+        if is_first {
+            if let Some(group) = self.state.group() {
+                share(&path, group, 0o660)?;
+            }
+            file.sync_name()?;
+        }
+        Ok(composed)
+    }
+}
+
+/// What is about to be written to the ledger, by whoever holds its lock.
+pub(super) struct Pen<'a> {
+    pub(super) state: &'a StateDir,
+    pub(super) file: &'a AppendFile,
+    at: jiff::Timestamp,
+    /// The hash of the first record, if that is among what is about to be written.
+    first: Option<Digest>,
+    pub(super) head: Head,
+    bytes: Vec<u8>,
+}
+
+impl Pen<'_> {
+    fn wrong(&self, cause: impl ToString) -> HostError {
+        let path = self.file.path().display();
+        HostError::permanent(format!("append to {path}"), cause.to_string())
+    }
+
+    /// Puts a record down.
+    pub(super) fn add<D: Serialize>(&mut self, kind: &str, data: &D) -> Result<(), HostError> {
+        let entry = Entry {
+            at: self.at,
             kind,
             path: None,
             attempt: None,
             data,
         };
-        let head = encode(&tail.head, &entry, &mut bytes)
-            .map_err(|e| HostError::permanent(action(), e.to_string()))?;
-        file.append(&bytes)?;
-        file.unlock()?;
-        file.sync()?;
-        if is_first {
-            if let Some(group) = self.group {
-                share(&self.path, group, 0o660)?;
-            }
-            file.sync_name()?;
+        let head = encode(&self.head, &entry, &mut self.bytes).map_err(|e| self.wrong(e))?;
+        if head.seq == 1 {
+            self.first = Some(head.hash);
         }
-        Ok(head)
+        self.head = head;
+        Ok(())
     }
+
+    /// Puts down, signed, where the ledger stands.
+    pub(super) fn checkpoint(&mut self, signer: &Signer) -> Result<Checkpoint, HostError> {
+        let origin = origin(self.state);
+        let checkpoint = Checkpoint::sign(signer, self.ledger()?, origin, self.head, self.at);
+        self.add(CHECKPOINT_KIND, &checkpoint)?;
+        Ok(checkpoint)
+    }
+
+    /// Which ledger it is: the hash of its first record.
+    pub(super) fn ledger(&self) -> Result<Digest, HostError> {
+        match self.first {
+            Some(first) => Ok(first),
+            None => first_record(self.file.file())
+                .map_err(|e| HostError::io(format!("read {}", self.file.path().display()), &e))?
+                .ok_or_else(|| self.wrong("its first record is gone")),
+        }
+    }
+
+    /// Writes what was put down.
+    pub(super) fn flush(&mut self) -> Result<(), HostError> {
+        self.file.append(&self.bytes)?;
+        self.bytes.clear();
+        Ok(())
+    }
+}
+
+/// The hash of the first record of a file, which torn bytes may stand before.
+fn first_record(file: &File) -> std::io::Result<Option<Digest>> {
+    let mut file = file.try_clone()?;
+    std::io::Seek::rewind(&mut file)?;
+    let mut lines = Lines::new(BufReader::new(file));
+    for _ in 0..=MAX_TORN_LINES {
+        let Some(line) = lines.next()? else { break };
+        if let Ok(record) = Record::read(line.bytes)
+            && record.follows(&Head::EMPTY)
+        {
+            return Ok(Some(record.hash));
+        }
+    }
+    Ok(None)
 }
 
 #[cfg(test)]

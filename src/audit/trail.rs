@@ -11,7 +11,9 @@
 use std::cell::RefCell;
 use std::pin::Pin;
 
-use super::journal::FileJournal;
+use super::checkpoint::Checkpoint;
+use super::journal::{FileJournal, journal_error};
+use super::key::Signer;
 use super::ledger::{Ledger, RunEnded, RunResumed, RunStarted};
 use super::record::Head;
 use crate::base::{Clock, RunId};
@@ -26,6 +28,7 @@ pub struct Trail {
     journal: FileJournal,
     ledger: Ledger,
     started: RefCell<Option<Started>>,
+    checkpoint: RefCell<Option<Checkpoint>>,
 }
 
 #[derive(Debug)]
@@ -45,10 +48,12 @@ impl Trail {
         folder: &RunFolder,
         clock: Clock,
     ) -> Result<Self, JournalError> {
+        may_sign(state)?;
         Ok(Self {
             journal: FileJournal::create(folder)?,
             ledger: Ledger::of(state, clock),
             started: RefCell::new(None),
+            checkpoint: RefCell::new(None),
         })
     }
 
@@ -65,6 +70,7 @@ impl Trail {
         past: &RunState,
         verified: Head,
     ) -> Result<Self, JournalError> {
+        may_sign(state)?;
         Ok(Self {
             journal: FileJournal::resume(folder, verified, clock.wall())?,
             ledger: Ledger::of(state, clock),
@@ -73,6 +79,7 @@ impl Trail {
                 playbook: past.playbook.name.clone(),
                 at: past.started_at,
             })),
+            checkpoint: RefCell::new(None),
         })
     }
 
@@ -84,6 +91,11 @@ impl Trail {
     /// How many times the journal waited for the disk.
     pub fn fsyncs(&self) -> u64 {
         self.journal.fsyncs()
+    }
+
+    /// The checkpoint that the ledger has since the run's end, where there is a key: for witnesses.
+    pub fn checkpoint(&self) -> Option<Checkpoint> {
+        self.checkpoint.borrow().clone()
     }
 
     fn start(&self, at: jiff::Timestamp, start: &RunStart) -> Result<(), JournalError> {
@@ -141,7 +153,7 @@ impl Trail {
         };
         self.journal.sync_now()?;
         let head = self.journal.head();
-        self.ledger.end(&RunEnded {
+        let checkpoint = self.ledger.end(&RunEnded {
             run: started.run,
             playbook: started.playbook,
             status: end.status,
@@ -152,8 +164,17 @@ impl Trail {
             records: head.seq,
             last_hash: head.hash,
         })?;
+        *self.checkpoint.borrow_mut() = checkpoint;
         Ok(())
     }
+}
+
+/// Where there is a key, its signature is to follow the run's end: if it cannot, that is told before
+/// anything happens.
+fn may_sign(state: &StateDir) -> Result<(), JournalError> {
+    Signer::load(state)
+        .map(drop)
+        .map_err(|error| journal_error(&error))
 }
 
 impl Journal for Trail {

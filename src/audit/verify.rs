@@ -7,9 +7,13 @@ use std::fmt;
 
 use super::chain::SetAside;
 use super::check::Checked;
+use super::checkpoint::origin;
 use super::fault::{Fault, Tampering};
 use super::index::{LedgerReading, LedgerRun, lookup};
+use super::key::PublicKey;
 use super::read::AuditError;
+use super::trust::SignedReport;
+use super::witness::{self, Testimony, WitnessVerdict};
 use crate::base::RunId;
 use crate::host::{StateDir, records};
 
@@ -49,6 +53,13 @@ pub enum RunVerdict {
         /// What is wrong with it.
         what: Tampering,
     },
+    /// Its records were taken away because they were old, and the ledger says so.
+    Pruned {
+        /// When.
+        at: jiff::Timestamp,
+        /// By whom.
+        user: String,
+    },
     /// The ledger has it, and it has no journal.
     Missing,
     /// It has done something, and the ledger does not have it.
@@ -68,6 +79,7 @@ impl RunVerdict {
             | Self::Torn { .. }
             | Self::EndNotInLedger { .. }
             | Self::NotStarted
+            | Self::Pruned { .. }
             | Self::NoRun => true,
             Self::Tampered { .. }
             | Self::Missing
@@ -95,6 +107,7 @@ impl fmt::Display for RunVerdict {
             }
             Self::NotStarted => f.write_str("ok, nothing was done"),
             Self::NoRun => f.write_str("not the name of a run"),
+            Self::Pruned { at, user } => write!(f, "ok, pruned by {user} at {at:.0}"),
             Self::Tampered { seq, what } => write!(f, "record {seq} was tampered with: {what}"),
             Self::Missing => f.write_str("its journal is missing; the ledger has this run"),
             Self::NotInLedger { records } => {
@@ -135,23 +148,53 @@ pub struct LedgerReport {
 pub struct Verification {
     /// Of its ledger.
     pub ledger: LedgerReport,
+    /// Of the signatures in it.
+    pub signed: SignedReport,
+    /// What witnesses say of it, by their names.
+    pub witnesses: Vec<(String, WitnessVerdict)>,
     /// Of its runs, by name.
     pub runs: Vec<RunReport>,
 }
 
 impl Verification {
-    /// Whether there is nothing but what runs, and crashes, leave.
+    /// Whether there is nothing but what runs, and crashes, leave, and nobody says otherwise. A witness
+    /// that could not be asked does not count: see [`Verification::is_complete`].
     pub fn is_good(&self) -> bool {
+        let mut witnesses = self.witnesses.iter().map(|(_, verdict)| verdict);
         self.ledger.fault.as_ref().is_none_or(Fault::is_torn)
+            && self.signed.is_good()
+            && witnesses.all(|verdict| verdict.is_good() || verdict.is_unknown())
             && self.runs.iter().all(|run| run.verdict.is_good())
     }
+
+    /// Whether every witness could be asked.
+    pub fn is_complete(&self) -> bool {
+        let mut witnesses = self.witnesses.iter();
+        !witnesses.any(|(_, verdict)| verdict.is_unknown())
+    }
+}
+
+/// What a state folder is verified against, besides itself.
+#[derive(Clone, Debug, Default)]
+pub struct Against {
+    /// The key that is trusted; the one in the state folder where there is none.
+    pub key: Option<PublicKey>,
+    /// What witnesses say.
+    pub testimonies: Vec<Testimony>,
+    /// The runs that are there, where it is an export: the ledger has others, and their folders are
+    /// elsewhere.
+    pub exported: Option<BTreeSet<RunId>>,
 }
 
 /// Verifies the ledger of `state` and all of its runs, or `only` one.
 ///
 /// # Errors
 /// When the state folder cannot be read, or the one run is neither in it nor in its ledger.
-pub fn verify(state: &StateDir, only: Option<&RunId>) -> Result<Verification, AuditError> {
+pub fn verify(
+    state: &StateDir,
+    only: Option<&RunId>,
+    against: &Against,
+) -> Result<Verification, AuditError> {
     // The folders first: a run that begins after that is not looked at.
     let mut names: BTreeSet<String> = records::run_names(state)?
         .iter()
@@ -165,6 +208,12 @@ pub fn verify(state: &StateDir, only: Option<&RunId>) -> Result<Verification, Au
             return Err(AuditError::Missing { run, path });
         }
         names.retain(|name| name == run.as_str());
+    } else if let Some(exported) = &against.exported {
+        let is_there = |name: &String| state.runs().join(name).exists();
+        let exported: BTreeSet<&str> = exported.iter().map(RunId::as_str).collect();
+        names.retain(|name| exported.contains(name.as_str()) || is_there(name));
+        // What the export promises has to be there, also where its ledger does not know it.
+        names.extend(exported.into_iter().map(str::to_owned));
     }
     let runs = names.into_iter().map(|name| {
         let (verdict, set_aside) = match RunId::parse(&name) {
@@ -178,17 +227,28 @@ pub fn verify(state: &StateDir, only: Option<&RunId>) -> Result<Verification, Au
         }
     });
     let runs = runs.collect();
+    let signed = SignedReport::of(state, &ledger.signatures, against.key.as_ref())?;
+    let origin = origin(state);
+    let witnesses = { against.testimonies.iter() }
+        .map(|said| (said.witness.clone(), witness::judge(&ledger, &origin, said)))
+        .collect();
     Ok(Verification {
         ledger: LedgerReport {
             records: ledger.records,
             set_aside: ledger.set_aside,
             fault: ledger.fault,
         },
+        signed,
+        witnesses,
         runs,
     })
 }
 
 /// What is true of one run of which the ledger says `known`.
+pub(super) fn verify_known(state: &StateDir, run: &RunId, known: Option<&LedgerRun>) -> RunVerdict {
+    verify_run(state, run, known).0
+}
+
 fn verify_run(
     state: &StateDir,
     run: &RunId,
@@ -212,6 +272,10 @@ fn judge(
     checked: Result<Checked, AuditError>,
     known: Option<&LedgerRun>,
 ) -> (RunVerdict, Vec<SetAside>) {
+    // A crash may have left a part of it.
+    if let Some((at, user)) = known.and_then(|known| known.pruned.clone()) {
+        return (RunVerdict::Pruned { at, user }, Vec::new());
+    }
     let checked = match checked {
         Ok(checked) => checked,
         Err(AuditError::Host(error)) => {

@@ -4,6 +4,7 @@
 use super::args::ApproveArgs;
 use super::output::Output;
 use super::{exit, status};
+use crate::base::Clock;
 use crate::event::{ApprovalAsk, ApprovalKind, RunState};
 use crate::exec::{APPROVE, Consent, may_approve};
 use crate::host::{identity, inbox, run_folder};
@@ -23,7 +24,7 @@ pub(super) fn run(out: &mut Output, args: ApproveArgs) -> u8 {
         return exit::USAGE;
     };
     let user = identity::user_name();
-    if let Some(message) = refused(&run, ask, &user) {
+    if let Some(message) = refused(&run, ask, &user, Clock::system().wall()) {
         out.error(&message, None);
         return exit::REFUSED;
     }
@@ -61,7 +62,12 @@ pub(super) fn run(out: &mut Output, args: ApproveArgs) -> u8 {
 }
 
 /// Why what this user says would not count.
-fn refused(run: &RunState, ask: &ApprovalAsk, user: &str) -> Option<String> {
+fn refused(run: &RunState, ask: &ApprovalAsk, user: &str, now: jiff::Timestamp) -> Option<String> {
+    if let Some(until) = ask.until.filter(|until| *until <= now) {
+        return Some(format!(
+            "it is too late: it could be agreed to until {until:.0}"
+        ));
+    }
     if ask.kind == ApprovalKind::Confirm {
         return None;
     }

@@ -1,6 +1,11 @@
-//! `runbook audit`: verifies and shows the record.
+//! `runbook audit`: verifies, signs and shows the record.
 
-use serde_json::{Value, json};
+mod export;
+mod keys;
+mod prune;
+mod verify;
+
+use serde_json::Value;
 
 use super::args::{AuditArgs, AuditVerb};
 use super::output::Output;
@@ -8,117 +13,33 @@ use super::{exit, status};
 use crate::audit::JournalReader;
 use crate::audit::Record;
 use crate::audit::lookup;
-use crate::audit::{RunVerdict, Verification, verify};
 use crate::base::Format;
-use crate::base::count::plural;
 use crate::host::StateDir;
 use crate::report::clean;
 
 pub(super) fn run(out: &mut Output, args: AuditArgs) -> u8 {
     match args.verb {
-        AuditVerb::Verify { run, format } => check(out, run.as_deref(), format),
+        AuditVerb::Verify(args) => verify::run(out, &args),
+        AuditVerb::Keygen(args) => keys::keygen(out, &args),
+        AuditVerb::Export(args) => export::run(out, &args),
+        AuditVerb::Prune(args) => prune::run(out, &args),
+        AuditVerb::Checkpoint => keys::checkpoint(out),
         AuditVerb::Show { run, format } => show(out, &run, format),
     }
 }
 
-fn check(out: &mut Output, run: Option<&str>, format: Format) -> u8 {
-    let (state, id) = match run {
-        Some(text) => match status::find(out, text) {
-            Ok((state, id)) => (state, Some(id)),
-            Err(code) => return code,
-        },
-        None => match StateDir::locate() {
-            Ok(state) => (state, None),
-            Err(error) => {
-                out.error(&error.to_string(), error.help.as_deref());
-                return exit::USAGE;
-            }
-        },
-    };
-    if !state.path().is_dir() {
-        out.error(
-            &format!("there is no state folder {}", state.path().display()),
-            None,
-        );
-        return exit::USAGE;
+/// The state folder, which is there; else the exit status, and it was told.
+fn state(out: &Output) -> Result<StateDir, u8> {
+    let state = StateDir::locate().map_err(|error| {
+        out.error(&error.to_string(), error.help.as_deref());
+        exit::USAGE
+    })?;
+    if state.path().is_dir() {
+        return Ok(state);
     }
-    let found = match verify(&state, id.as_ref()) {
-        Ok(found) => found,
-        Err(error) => {
-            out.error(&error.to_string(), None);
-            return exit::AUDIT;
-        }
-    };
-    match format {
-        Format::Json => out.json(&as_json(&found)),
-        _ => print(out, &found),
-    }
-    if found.is_good() {
-        exit::DONE
-    } else {
-        exit::AUDIT
-    }
-}
-
-fn print(out: &mut Output, found: &Verification) {
-    let good = |good: bool| if good { "ok" } else { "BAD" };
-    let ledger = match &found.ledger.fault {
-        None => plural(
-            usize::try_from(found.ledger.records).unwrap_or(usize::MAX),
-            "record",
-        ),
-        Some(fault) => format!("{} records verify, then: {fault}", found.ledger.records),
-    };
-    let ledger_good = found
-        .ledger
-        .fault
-        .as_ref()
-        .is_none_or(|fault| fault.is_torn());
-    let mut text = format!("{:4} ledger            {ledger}\n", good(ledger_good));
-    for run in &found.runs {
-        let verdict = run.verdict.to_string();
-        text.push_str(&format!(
-            "{:4} {:16}  {}\n",
-            good(run.verdict.is_good()),
-            clean::line(&run.name),
-            verdict.strip_prefix("ok, ").unwrap_or(&verdict)
-        ));
-    }
-    let runs = found.runs.iter();
-    let runs = runs.filter(|run| !matches!(run.verdict, RunVerdict::NoRun));
-    let bad = runs.clone().filter(|run| !run.verdict.is_good()).count();
-    let runs = plural(runs.count(), "run");
-    text.push_str(&match (ledger_good, bad) {
-        (true, 0) => format!("\nverified: the ledger and {runs}\n"),
-        (true, bad) => format!("\nNOT VERIFIED: {bad} of {runs} bad\n"),
-        (false, 0) => format!("\nNOT VERIFIED: the ledger is bad; {runs} verified\n"),
-        (false, bad) => format!("\nNOT VERIFIED: the ledger and {bad} of {runs} bad\n"),
-    });
-    out.data(text);
-}
-
-fn as_json(found: &Verification) -> Value {
-    let runs: Vec<Value> = found
-        .runs
-        .iter()
-        .map(|run| {
-            json!({
-                "id": run.name,
-                "ok": run.verdict.is_good(),
-                "verdict": run.verdict.to_string(),
-            })
-        })
-        .collect();
-    json!({
-        "schema_version": 1,
-        "ok": found.is_good(),
-        "ledger": {
-            "ok": found.ledger.fault.as_ref().is_none_or(|fault| fault.is_torn()),
-            "records": found.ledger.records,
-            "fault": found.ledger.fault.as_ref().map(ToString::to_string),
-        },
-        "runs": runs,
-    })
+    let path = state.path().display();
+    out.error(&format!("there is no state folder {path}"), None);
+    Err(exit::USAGE)
 }
 
 fn show(out: &mut Output, run: &str, format: Format) -> u8 {

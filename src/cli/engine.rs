@@ -11,19 +11,19 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::args::HowArgs;
-use super::exit;
 use super::output::Output;
-use crate::audit::Trail;
+use super::{exit, witnesses};
+use crate::audit::{Trail, durations};
 use crate::base::{Clock, Deadline, Format, ReportFile, RunId};
 use crate::compile::Program;
-use crate::diag::{Code, codes};
+use crate::diag::{Code, Diagnostic, Diagnostics, Sources, codes};
 use crate::event::{EffectClass, Happening, JournalError, NoJournal, RunState, Sink};
 use crate::exec::{self, Machine, Past, Request, Secrets};
 use crate::host::lock::{Holder, Lock, Locks, Taken};
 use crate::host::signals::Signals;
 use crate::host::{HostError, RunFolder, StateDir, console, identity, process};
-use crate::model::{OnConflict, SecretSource};
-use crate::plan::{Plan, Pledge};
+use crate::model::{AuditConfig, OnConflict, SecretSource};
+use crate::plan::{Plan, Pledge, estimate};
 use crate::report::jsonl::Jsonl;
 use crate::report::render;
 use crate::report::terminal::{Look, Terminal};
@@ -51,6 +51,7 @@ pub(super) fn on_runtime(out: &mut Output, work: impl AsyncFnOnce(&mut Output) -
 pub(super) struct Refusal {
     code: u8,
     messages: Vec<(Option<Code>, String, Option<String>)>,
+    because: Option<(Vec<Diagnostic>, Sources)>,
 }
 
 impl Refusal {
@@ -58,7 +59,14 @@ impl Refusal {
         Self {
             code,
             messages: vec![(None, message.into(), help)],
+            because: None,
         }
+    }
+
+    /// Says what was found before it, in a file.
+    pub(super) fn because(mut self, found: Diagnostics, sources: Sources) -> Self {
+        self.because = Some((found.into_sorted(), sources));
+        self
     }
 
     /// What the state folder or the system refused.
@@ -72,6 +80,9 @@ impl Refusal {
     }
 
     pub(super) fn tell(self, out: &Output) -> u8 {
+        if let Some((found, sources)) = &self.because {
+            out.diagnostics(found, sources);
+        }
         for (code, message, help) in &self.messages {
             match code {
                 Some(code) => out.coded_error(*code, message, help.as_deref()),
@@ -89,6 +100,7 @@ pub(super) struct Setup<'a> {
     pub reports: &'a [ReportFile],
     pub clock: Clock,
     pub state: StateDir,
+    audit: AuditConfig,
     pub digest_key: Vec<u8>,
     pub secrets: Secrets,
     signals: Signals,
@@ -123,6 +135,7 @@ impl<'a> Setup<'a> {
         let environment = environment(program);
         let state = StateDir::locate().map_err(Refusal::host)?;
         state.create().map_err(Refusal::host)?;
+        let audit = witnesses::load_to_run(&state)?;
         let mut signals = Signals::listen().map_err(Refusal::host)?;
         let timeout = how
             .timeout
@@ -148,6 +161,7 @@ impl<'a> Setup<'a> {
         };
         let secrets = secrets.map_err(|errors| Refusal {
             code: exit::USAGE,
+            because: None,
             messages: { errors.into_iter() }
                 .map(|error| {
                     let code = codes::SECRET_UNAVAILABLE;
@@ -162,6 +176,7 @@ impl<'a> Setup<'a> {
             reports,
             clock,
             state,
+            audit,
             digest_key,
             secrets,
             signals,
@@ -176,7 +191,7 @@ impl<'a> Setup<'a> {
         run: &RunId,
         params: &Map<String, Value>,
     ) -> Result<(Locks, Option<Whole>), Refusal> {
-        let mut locks = self.locks(run)?;
+        let mut locks = self.locks(run);
         let wanted = exec::whole_key(self.program, params)
             .map_err(|error| Refusal::new(exit::USAGE, format!("{error}; nothing ran"), None))?;
         let Some((key, on_conflict)) = wanted else {
@@ -210,7 +225,7 @@ impl<'a> Setup<'a> {
     pub(super) async fn plan(&self, params: &Map<String, Value>) -> Result<Plan, Refusal> {
         let run = begin::new_run_id(&self.clock);
         let scratch = RunFolder::scratch(&self.state, &run).map_err(Refusal::host)?;
-        let locks = self.locks(&run)?;
+        let locks = self.locks(&run);
         process::become_subreaper();
         let request = Request {
             program: self.program,
@@ -244,6 +259,9 @@ impl<'a> Setup<'a> {
         plan.lock = exec::whole_key(self.program, params)
             .map_err(wrong)?
             .map(|(key, _)| key);
+        // Without one, where the past cannot be read: the plan is as good.
+        let past = durations(&self.state, &plan.playbook.name).unwrap_or_default();
+        plan.estimate = estimate(self.program, &plan, &past);
         Ok(plan)
     }
 
@@ -269,7 +287,7 @@ impl<'a> Setup<'a> {
         ))
     }
 
-    fn locks(&self, run: &RunId) -> Result<Locks, Refusal> {
+    fn locks(&self, run: &RunId) -> Locks {
         let me = Holder {
             key: String::new(),
             run: run.clone(),
@@ -279,7 +297,7 @@ impl<'a> Setup<'a> {
             since: self.clock.wall(),
             state: self.state.path().to_owned(),
         };
-        Locks::new(&self.state, me).map_err(Refusal::host)
+        Locks::new(&self.state, me)
     }
 
     /// A new run.
@@ -327,7 +345,7 @@ impl<'a> Setup<'a> {
         if let Some(sink) = shown.sink() {
             sinks.push(sink);
         }
-        let max_parallel = self.how.max_parallel;
+        let (max_parallel, clock) = (self.how.max_parallel, self.clock.clone());
         let request = Request {
             program: self.program,
             run: recorded.run,
@@ -360,6 +378,11 @@ impl<'a> Setup<'a> {
             out.error(message, Some("nothing more was started after that"));
         }
         let mut code = ended.exit_code;
+        if let Some(checkpoint) = recorded.trail.checkpoint()
+            && !witnesses::send(out, &self.audit, &checkpoint, &clock).await
+        {
+            code = exit::AUDIT;
+        }
         if let Some(state) = &fold.0 {
             if !matches!(format, Format::Text | Format::Jsonl) {
                 match render(state, format) {

@@ -26,6 +26,7 @@ mod status;
 mod steps;
 mod test;
 mod validate;
+mod witnesses;
 
 use std::ffi::OsString;
 

@@ -14,8 +14,8 @@ use crate::base::Format;
 use crate::base::count::plural;
 use crate::event::{ApprovalKind, EffectClass, Section};
 use crate::host::files;
-use crate::plan::{Decision, Plan, Planned, Pledge};
-use crate::report::clean;
+use crate::plan::{Decision, Estimate, Plan, Planned, Pledge};
+use crate::report::{amount, clean};
 use crate::step::Preview;
 
 pub(super) fn run(out: &mut Output, args: PlanArgs) -> u8 {
@@ -181,6 +181,13 @@ fn text(plan: &Plan) -> String {
             let _ = writeln!(text, "{indent}locks `{}`", clean::line(lock));
         }
     }
+    text.push('\n');
+    text.push_str(&totals(plan));
+    text
+}
+
+/// How many steps there are of each kind, and how long they are expected to take.
+fn totals(plan: &Plan) -> String {
     // A `foreach` step whose items are known stands for them.
     let counted = |step: &&Planned| {
         let id = &step.described.path.step;
@@ -192,9 +199,8 @@ fn text(plan: &Plan) -> String {
     let counted: Vec<&Planned> = plan.steps.iter().filter(counted).collect();
     let count =
         |wanted: &dyn Fn(&Planned) -> bool| counted.iter().filter(|step| wanted(step)).count();
-    let _ = writeln!(
-        text,
-        "\n{} looked at, {} to change, {} to destroy, {} not known yet",
+    let mut text = format!(
+        "{} looked at, {} to change, {} to destroy, {} not known yet\n",
         plural(count(&|step| step.looked.is_some()), "step"),
         count(&|step| step.changes() && step.described.effect == EffectClass::Change),
         count(&|step| step.changes() && step.described.effect == EffectClass::Destroy),
@@ -203,5 +209,31 @@ fn text(plan: &Plan) -> String {
                 || matches!(step.preview, Some(Preview::Unknown { .. }))
         ),
     );
+    if let Some(estimate) = &plan.estimate {
+        let Estimate {
+            total_ms,
+            runs,
+            unknown,
+            ..
+        } = estimate;
+        let took = amount::duration(*total_ms);
+        let _ = write!(
+            text,
+            "about {took}, as the last {}",
+            match runs {
+                1 => "run".to_owned(),
+                runs => format!("{runs} runs"),
+            }
+        );
+        if !unknown.is_empty() {
+            let steps: Vec<String> = unknown.iter().map(|id| format!("`{id}`")).collect();
+            let _ = write!(
+                text,
+                "; and {}, of which nothing is known",
+                steps.join(", ")
+            );
+        }
+        text.push('\n');
+    }
     text
 }

@@ -8,7 +8,6 @@ use super::output::Output;
 use super::{exit, status};
 use crate::base::StepPath;
 use crate::event::{RunState, StepResolve};
-use crate::exec::is_unsettled;
 use crate::host::{HostError, StateDir, inbox, run_folder};
 
 /// What such statements are called.
@@ -32,7 +31,7 @@ pub(super) fn run(out: &mut Output, args: ResolveArgs) -> u8 {
         Ok(step) => step,
         Err(code) => return code,
     };
-    if !is_unsettled(step) {
+    if !step.is_unsettled() {
         let message = format!(
             "`{}` is {}: there is nothing to resolve",
             args.step, step.status
@@ -88,7 +87,7 @@ pub(super) fn said(
     let said = inbox::heard::<Said>(&state.run(&run.run), PREFIX)?;
     let said: Vec<_> = said.into_iter().collect::<Result<_, _>>()?;
     let about = |said: &Said| {
-        let step = run.step(&said.path).filter(|step| is_unsettled(step));
+        let step = run.step(&said.path).filter(|step| step.is_unsettled());
         step.is_some_and(|step| step.attempts == said.attempts)
     };
     let said = said.into_iter().filter(|statement| about(&statement.said));

@@ -12,7 +12,10 @@ use crate::audit::{Trail, load_taken_over};
 use crate::base::{RunId, StepId, suggest};
 use crate::compile::Program;
 use crate::diag::did_you_mean;
-use crate::event::{Edited, ResumeKind, RunResume, RunState, RunStatus, StepState};
+use crate::event::{
+    Edited, Event, Happening, Journal as _, Redactor, ResumeKind, RunResume, RunState, RunStatus,
+    StepState,
+};
 use crate::exec::{self, Edits, Past};
 use crate::host::{RunFolder, StateDir, TakenOver, identity, process};
 
@@ -100,6 +103,12 @@ fn go_on(out: &mut Output, args: &ResumeArgs, from: Option<&str>) -> u8 {
             refuse(&program, &past, args.how.yes)?;
             let (locks, whole) = setup.lock(out, &id, &params).await?;
             let folder = fence(out, &setup, taken, &mut past).await?;
+            let asked = unknown(&program, &past);
+            if past.resume.fenced.is_empty()
+                && let Some(refusal) = asked
+            {
+                return Err(refusal);
+            }
             let trail = Trail::resume(
                 &setup.state,
                 &folder,
@@ -108,6 +117,10 @@ fn go_on(out: &mut Output, args: &ResumeArgs, from: Option<&str>) -> u8 {
                 head,
             )
             .map_err(|error| Refusal::audit(&error))?;
+            if let Some(refusal) = asked {
+                record_fenced(&setup, &trail, &past).await?;
+                return Err(refusal);
+            }
             let recorded = Recorded {
                 run: id.clone(),
                 folder,
@@ -253,7 +266,7 @@ fn tell(out: &Output, edits: &Edits) {
     }
 }
 
-/// What a person must say first, and what cannot be known any more.
+/// What would happen twice, and what cannot be known any more.
 fn refuse(program: &Program, past: &Past, yes: bool) -> Result<(), Refusal> {
     let run = &past.state.run;
     let twice = past.twice();
@@ -271,31 +284,6 @@ fn refuse(program: &Program, past: &Past, yes: bool) -> Result<(), Refusal> {
             Some("if it may: `--yes`".to_owned()),
         ));
     }
-    let unresolved = past.unresolved(program);
-    if let Some(first) = unresolved.first() {
-        let paths: Vec<_> = unresolved
-            .iter()
-            .map(|step| format!("`{}`", step.path))
-            .collect();
-        let (it, has) = if paths.len() == 1 {
-            ("it", "it has")
-        } else {
-            ("each", "each has")
-        };
-        return Err(Refusal::new(
-            exit::UNKNOWN,
-            format!(
-                "{} began and did not end, and may not be repeated: nobody but you can know whether \
-                 {has} happened; nothing ran",
-                paths.join(", ")
-            ),
-            Some(format!(
-                "look, then say it of {it}: `runbook resolve {run} {} --as done --reason …`, or \
-                 `--as not-done`",
-                first.path
-            )),
-        ));
-    }
     if let Some((done, reader)) = past.sealed(program).into_iter().next() {
         return Err(Refusal::new(
             exit::REFUSED,
@@ -307,6 +295,81 @@ fn refuse(program: &Program, past: &Past, yes: bool) -> Result<(), Refusal> {
         ));
     }
     Ok(())
+}
+
+/// What a person must say first: of which steps nobody else can know whether they happened, or how much
+/// of them was taken back. Asked when nothing is left of them that could still do it.
+fn unknown(program: &Program, past: &Past) -> Option<Refusal> {
+    let run = &past.state.run;
+    let unresolved = past.unresolved(program);
+    let first = unresolved.first()?;
+    let (halves, begun): (Vec<&StepState>, Vec<_>) =
+        unresolved.iter().partition(|step| step.is_half_undone());
+    let list = |steps: &[&StepState]| {
+        let paths: Vec<_> = steps
+            .iter()
+            .map(|step| format!("`{}`", step.path))
+            .collect();
+        paths.join(", ")
+    };
+    let one = |steps: &[&StepState], one, more| if steps.len() == 1 { one } else { more };
+    let mut what = Vec::new();
+    if !begun.is_empty() {
+        what.push(format!(
+            "{} began and did not end, and may not be repeated: nobody but you can know whether {} \
+             happened",
+            list(&begun),
+            one(&begun, "it has", "each has")
+        ));
+    }
+    if !halves.is_empty() {
+        what.push(format!(
+            "the `undo` of {} began and did not end: nobody but you can know whether {} still done",
+            list(&halves),
+            one(&halves, "it is", "each is")
+        ));
+    }
+    let taken_back = if halves.is_empty() {
+        ""
+    } else {
+        " (`done`: it is still done, and its `undo` runs again; `not-done`: it was taken back)"
+    };
+    Some(Refusal::new(
+        exit::UNKNOWN,
+        format!("{}; nothing ran", what.join("; ")),
+        Some(format!(
+            "look, then say it of {}: `runbook resolve {run} {} --as done --reason …`, or \
+             `--as not-done`{taken_back}",
+            one(&unresolved, "it", "each"),
+            first.path
+        )),
+    ))
+}
+
+/// Records that what was left of the run was ended, where it does not go on for now.
+async fn record_fenced(setup: &Setup<'_>, trail: &Trail, past: &Past) -> Result<(), Refusal> {
+    let values = setup.secrets.iter().map(|(_, value)| value);
+    let redactor = Redactor::new(values, &setup.digest_key)
+        .map_err(|error| Refusal::new(exit::USAGE, format!("{error}; nothing ran"), None))?;
+    // Nothing runs again, and nothing edited counts yet.
+    let mut resume = RunResume {
+        kind: ResumeKind::Resume,
+        again: Vec::new(),
+        edited: None,
+        ..past.resume.clone()
+    };
+    for line in &mut resume.fenced {
+        *line = redactor.text(line).into_owned();
+    }
+    let happening = Happening {
+        at: setup.clock.wall(),
+        path: None,
+        attempt: None,
+        event: Event::RunResume(resume),
+    };
+    let audit = |error| Refusal::audit(&error);
+    trail.append(&happening).map_err(audit)?;
+    trail.sync().await.map_err(audit)
 }
 
 /// Ends what is left of the steps that did not end, and opens the folder.

@@ -20,6 +20,7 @@ pub(super) fn run(out: &mut Output, args: SchemaArgs) -> u8 {
         SchemaKind::Playbook => schema::playbook(&registry),
         SchemaKind::Project => schema::project(),
         SchemaKind::Test => schema::test(),
+        SchemaKind::Audit => crate::model::audit_schema(),
     });
     exit::DONE
 }

@@ -7,10 +7,10 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::kinds::{
-    ApprovalAsk, Edited, Event, Happening, LogFile, PlaybookInfo, ResumeKind, RunResume, RunStart,
-    Section, SkipKind, StepResolve, StepResult, StepStart,
+    Edited, Event, Happening, PlaybookInfo, ResumeKind, RunResume, RunStart, Section,
 };
-use super::status::{EffectClass, Finding, Level, RepeatClass, RunStatus, Status};
+use super::status::{EffectClass, RepeatClass, RunStatus, Status};
+use super::step_state::{AttemptState, StepState, UndoState};
 use crate::base::{RunId, StepId, StepPath};
 
 /// A run, as far as its events tell.
@@ -38,181 +38,12 @@ pub struct RunState {
     pub duration_ms: Option<u64>,
     /// The exit status of its engine.
     pub exit_code: Option<u8>,
+    /// How it was last gone on with, if it was.
+    pub resumed: Option<ResumeKind>,
     /// By what it was told to end, if it was.
     pub cancelled_by: Option<String>,
     /// Its steps and their items, in the order in which they stand; an item follows its step.
     pub steps: IndexMap<StepPath, StepState>,
-}
-
-/// A step or an item of one, as far as the events tell.
-#[derive(Clone, Debug)]
-pub struct StepState {
-    /// Where it is.
-    pub path: StepPath,
-    /// Its type.
-    pub ty: String,
-    /// Its name, evaluated once it has started.
-    pub name: Option<String>,
-    /// Main or finally.
-    pub section: Section,
-    /// How it stands.
-    pub status: Status,
-    /// Whether its failure lets the run go on.
-    pub allowed: bool,
-    /// Whether it changed something.
-    pub changed: bool,
-    /// What it does to the world, once it has started.
-    pub effect: Option<EffectClass>,
-    /// What may be done after a crash in its middle, once it has started.
-    pub repeat: Option<RepeatClass>,
-    /// When it started.
-    pub started_at: Option<jiff::Timestamp>,
-    /// How long it took, in milliseconds.
-    pub duration_ms: Option<u64>,
-    /// Its attempts that failed and were followed by another, and the one that counts.
-    pub attempts: u32,
-    /// The attempts that failed and were followed by another.
-    pub failed_attempts: Vec<AttemptState>,
-    /// A `foreach` step's items, once they are known.
-    pub items: Option<u32>,
-    /// What an item is for: its element of the list, redacted. Null for a step.
-    pub item: Value,
-    /// Its configuration, evaluated and redacted.
-    pub config: Value,
-    /// Its outputs, redacted.
-    pub outputs: Value,
-    /// What it found.
-    pub findings: Vec<Finding>,
-    /// What went wrong.
-    pub error: Option<String>,
-    /// What to do about it.
-    pub help: Option<String>,
-    /// Why it was skipped, cancelled or is unknown.
-    pub reason: Option<String>,
-    /// Why it was not started, where it was not.
-    pub skip: Option<SkipKind>,
-    /// A keyed digest of what it was given.
-    pub input: Option<String>,
-    /// What its processes wrote.
-    pub logs: Vec<LogFile>,
-    /// How it was taken back, where it was.
-    pub undo: Option<UndoState>,
-    /// What somebody is asked before it may run, as long as it has not.
-    pub asked: Option<ApprovalAsk>,
-}
-
-/// How a step was taken back.
-#[derive(Clone, Debug)]
-pub struct UndoState {
-    /// How that stands.
-    pub status: Status,
-    /// What may be done after a crash in its middle.
-    pub repeat: RepeatClass,
-    /// What went wrong.
-    pub error: Option<String>,
-}
-
-impl UndoState {
-    /// Whether it is not known how much was taken back, nor to be found out by doing so again.
-    pub fn is_unsettled(&self) -> bool {
-        match self.status {
-            Status::Succeeded => false,
-            Status::Running => self.repeat > RepeatClass::Keyed,
-            _ => true,
-        }
-    }
-}
-
-/// An attempt that failed and was followed by another.
-#[derive(Clone, Debug)]
-pub struct AttemptState {
-    /// Which, from 1.
-    pub attempt: u32,
-    /// What went wrong.
-    pub error: String,
-    /// How long the engine then waited, in milliseconds.
-    pub delay_ms: u64,
-}
-
-impl StepState {
-    fn new(path: StepPath, ty: String, name: Option<String>, section: Section) -> Self {
-        Self {
-            path,
-            ty,
-            name,
-            section,
-            status: Status::Pending,
-            allowed: false,
-            changed: false,
-            effect: None,
-            repeat: None,
-            started_at: None,
-            duration_ms: None,
-            attempts: 0,
-            failed_attempts: Vec::new(),
-            items: None,
-            item: Value::Null,
-            config: Value::Null,
-            outputs: Value::Null,
-            findings: Vec::new(),
-            error: None,
-            help: None,
-            reason: None,
-            skip: None,
-            input: None,
-            logs: Vec::new(),
-            undo: None,
-            asked: None,
-        }
-    }
-
-    /// Whether it has come to a result that a run which is gone on with takes as it is: it
-    /// succeeded, failed, or was not wanted.
-    pub fn stands(&self) -> bool {
-        match self.status {
-            Status::Succeeded => !self.undo.as_ref().is_some_and(UndoState::is_unsettled),
-            Status::Failed => true,
-            Status::Skipped => {
-                matches!(self.skip, Some(SkipKind::When | SkipKind::NotAsked))
-            }
-            Status::TimedOut => self.allowed,
-            Status::Pending | Status::Running | Status::Cancelled | Status::Unknown => false,
-        }
-    }
-
-    /// It has not started, but for the number of its attempts: each has files of its own.
-    fn reset(&mut self) {
-        let fresh = Self::new(
-            self.path.clone(),
-            self.ty.clone(),
-            self.name.take(),
-            self.section,
-        );
-        let old = std::mem::replace(self, fresh);
-        self.attempts = old.attempts;
-        self.items = old.items;
-        self.asked = old.asked;
-        self.item = old.item;
-    }
-
-    /// A person said whether it had happened.
-    fn resolve(&mut self, happening: &Happening, resolve: &StepResolve) {
-        let StepResolve { done, reason, user } = resolve;
-        if *done {
-            self.undo = None;
-            self.status = Status::Succeeded;
-            self.changed = true;
-            self.started_at.get_or_insert(happening.at);
-            self.reason = Some(format!("{user} said that it is done: {reason}"));
-        } else {
-            self.reset();
-        }
-    }
-
-    /// The worst of what it found.
-    pub fn worst(&self) -> Option<Level> {
-        self.findings.iter().map(|finding| finding.level).max()
-    }
 }
 
 impl RunState {
@@ -244,6 +75,7 @@ impl RunState {
             ended_at: None,
             duration_ms: None,
             exit_code: None,
+            resumed: None,
             cancelled_by: None,
             steps,
         }
@@ -312,8 +144,9 @@ impl RunState {
                 }
             }
             Event::StepResolve(resolve) => {
+                let kind = self.resumed.unwrap_or(ResumeKind::Resume);
                 if let Some(step) = self.entry(happening) {
-                    step.resolve(happening, resolve);
+                    step.resolve(happening, resolve, kind);
                 }
             }
             Event::RunCancel(cancel) => self.cancelled_by = Some(cancel.by.clone()),
@@ -406,16 +239,26 @@ impl RunState {
             let anew = ended && step.section == Section::Finally;
             // What was taken back is gone: who tries again begins with it.
             let gone = resume.kind == ResumeKind::Retry && step.undo.is_some();
-            if anew || gone || !step.stands() || resume.again.contains(&step.path.step) {
-                step.reset();
-                open.push(StepPath::step(step.path.step.clone()));
+            let again = resume.again.contains(&step.path.step);
+            if !(anew || gone || again || !step.stands()) {
+                continue;
+            }
+            open.push(StepPath::step(step.path.step.clone()));
+            // One that was being taken back stays so until somebody says how it stands.
+            if again || !step.is_half_undone() {
+                step.pending_again(!again && step.is_unsettled());
             }
         }
         for path in open {
-            if let Some(step) = self.steps.get_mut(&path) {
+            if let Some(step) = self
+                .steps
+                .get_mut(&path)
+                .filter(|step| step.items.is_some())
+            {
                 step.reset();
             }
         }
+        self.resumed = Some(resume.kind);
         self.status = RunStatus::Running;
         self.ended_at = None;
         self.duration_ms = None;
@@ -457,7 +300,7 @@ impl RunState {
         }
         self.status = RunStatus::Interrupted;
         for step in self.steps.values_mut() {
-            if step.status != Status::Running {
+            if step.status != Status::Running && !step.may_have_happened {
                 continue;
             }
             let harmless = step.effect == Some(EffectClass::Read)
@@ -471,39 +314,6 @@ impl RunState {
                 Status::Unknown
             };
             step.reason = Some("the engine ended in the middle of it".to_owned());
-        }
-    }
-}
-
-impl StepState {
-    fn start(&mut self, happening: &Happening, start: &StepStart) {
-        self.status = Status::Running;
-        self.asked = None;
-        self.started_at.get_or_insert(happening.at);
-        self.attempts = happening.attempt.unwrap_or(1);
-        self.effect = Some(start.effect);
-        self.repeat = Some(start.repeat);
-        if start.name.is_some() {
-            self.name.clone_from(&start.name);
-        }
-        self.config = start.config.clone();
-        self.input.clone_from(&start.input);
-    }
-
-    fn end(&mut self, happening: &Happening, result: &StepResult) {
-        self.status = result.status;
-        self.allowed = result.allowed;
-        self.changed = result.changed;
-        self.duration_ms = (result.status != Status::Skipped).then_some(result.duration_ms);
-        self.outputs = result.outputs.clone();
-        self.findings.clone_from(&result.findings);
-        self.error.clone_from(&result.error);
-        self.help.clone_from(&result.help);
-        self.reason.clone_from(&result.reason);
-        self.skip = result.skip;
-        self.logs.clone_from(&result.logs);
-        if let Some(attempt) = happening.attempt {
-            self.attempts = attempt;
         }
     }
 }

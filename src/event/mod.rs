@@ -9,8 +9,9 @@ mod kinds;
 mod redact;
 mod sink;
 mod status;
+mod step_state;
 
-pub use fold::{AttemptState, RunState, StepState, UndoState};
+pub use fold::RunState;
 pub use kinds::{
     AnswerBy, ApprovalAnswer, ApprovalAsk, ApprovalKind, ClaimedBy, Edited, Event, ForeachExpand,
     Happening, LogFile, PlannedStep, PlaybookInfo, ResumeKind, RunCancel, RunEnd, RunResume,
@@ -20,3 +21,4 @@ pub use kinds::{
 pub use redact::{MASK, Redactor, RedactorError, SHORTEST, StreamRedactor};
 pub use sink::{Journal, JournalError, NoJournal, Sink};
 pub use status::{EffectClass, Finding, Level, RepeatClass, RunStatus, Status};
+pub use step_state::{AttemptState, StepState, UndoState};

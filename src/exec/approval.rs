@@ -397,7 +397,9 @@ impl Engine<'_> {
                 owner => owner.to_owned(),
             };
             let own = identity::person(&user) == identity::person(&self.requester);
+            let in_time = ask.until.is_none_or(|until| statement.at < until);
             let counts = statement.said.ask == ask.ask
+                && in_time
                 && self.outside.may_approve(&ask.from, &user)
                 && !(ask.separate && own);
             if !counts {

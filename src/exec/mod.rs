@@ -40,7 +40,7 @@ pub use approval::{APPROVE, Consent, Console, may_approve};
 pub use asked::{CANCEL, Cancellation};
 pub use locks::whole_key;
 pub use outside::{Call, Machine, Outside};
-pub use past::{Edits, Past, again_from, compare_edit, is_unsettled, stays_failed, world_after};
+pub use past::{Edits, Past, again_from, compare_edit, stays_failed, world_after};
 pub use plan::plan;
 pub use scheduler::{playbook_info, run};
 pub use secrets::{SecretError, Secrets, resolve as resolve_secrets};

@@ -11,8 +11,8 @@ use super::secrets::Secrets;
 use crate::base::{StepId, StepPath};
 use crate::compile::{Local, Program, StepValue, World, run_value};
 use crate::event::{
-    EffectClass, Event, Happening, Redactor, RepeatClass, RunResume, RunState, RunStatus, Section,
-    SkipKind, Status, StepResolve, StepState, UndoState,
+    Event, Happening, Redactor, RepeatClass, RunResume, RunState, RunStatus, Section, SkipKind,
+    Status, StepResolve, StepState,
 };
 use crate::expr::{EvalError, from_json};
 use crate::model::Step;
@@ -55,7 +55,7 @@ impl Past {
     /// What counts once these events have happened.
     pub(super) fn replay(&self) -> Replay {
         let mut unsettled: HashSet<StepPath> = { self.state.steps.values() }
-            .filter(|step| is_unsettled(step))
+            .filter(|step| step.is_unsettled())
             .filter(|step| !self.is_again(&step.path))
             .map(|step| step.path.clone())
             .collect();
@@ -81,11 +81,15 @@ impl Past {
     /// The steps and items of which a person must say first whether they happened: begun, not known
     /// to have ended, and neither to be repeated nor to be found out.
     pub fn unresolved(&self, program: &Program) -> Vec<&StepState> {
-        let steps = self.state.steps.values().filter(|step| is_unsettled(step));
+        let steps = self.state.steps.values().filter(|step| step.is_unsettled());
         steps
             .filter(|step| !self.is_again(&step.path))
             .filter(|step| !self.resolved.iter().any(|(path, _)| *path == step.path))
             .filter(|step| {
+                // Of how much was taken back the step's own class says nothing.
+                if step.is_half_undone() {
+                    return true;
+                }
                 // By what the engine promised when it began, and by what the playbook says now.
                 let now = program
                     .find(step.path.step.as_str())
@@ -105,7 +109,7 @@ impl Past {
             .filter(|step| self.is_again(&step.path));
         again
             .filter(|step| step.repeat > Some(RepeatClass::Keyed) && step.items.is_none())
-            .filter(|step| step.status == Status::Succeeded || is_unsettled(step))
+            .filter(|step| step.status == Status::Succeeded || step.is_unsettled())
             .collect()
     }
 
@@ -133,20 +137,6 @@ impl Past {
         }
         found
     }
-}
-
-/// Whether it was begun, may have had its effect, and has no result that stands.
-pub fn is_unsettled(step: &StepState) -> bool {
-    let touches = step
-        .effect
-        .is_some_and(|effect| effect != EffectClass::Read);
-    let open = match step.status {
-        Status::Running | Status::Cancelled | Status::TimedOut | Status::Unknown => true,
-        Status::Succeeded => step.undo.as_ref().is_some_and(UndoState::is_unsettled),
-        _ => false,
-    };
-    // A `foreach` step itself does nothing: its items do.
-    touches && open && !step.stands() && step.items.is_none()
 }
 
 fn is_sealed(outputs: &Value) -> bool {

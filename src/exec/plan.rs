@@ -99,6 +99,7 @@ impl Engine<'_> {
             user: self.outside.user(),
             at: self.clock.wall(),
             lock: None,
+            estimate: None,
             steps,
         }
     }

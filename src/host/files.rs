@@ -1,9 +1,9 @@
 //! Looking at files: nothing here can write, and nothing here can hang on a pipe or a device.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::Read as _;
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
@@ -116,17 +116,17 @@ pub fn read_no_link(path: &Path, limit: u64) -> Result<Vec<u8>, HostError> {
     read(open(path, OFlags::NOFOLLOW)?, path, limit)
 }
 
-/// The same, and its owner: of one and the same file, whoever exchanges it meanwhile.
+/// The same, and who owns it and when it changed: of one and the same file, whoever exchanges it
+/// meanwhile.
 ///
 /// # Errors
 /// As [`read_no_link`].
-pub fn read_with_owner(path: &Path, limit: u64) -> Result<(Vec<u8>, u32), HostError> {
+pub fn read_with_metadata(path: &Path, limit: u64) -> Result<(Vec<u8>, Metadata), HostError> {
     let file = open(path, OFlags::NOFOLLOW)?;
-    let owner = file
+    let metadata = file
         .metadata()
-        .map_err(|e| HostError::io(format!("read {}", path.display()), &e))?
-        .uid();
-    Ok((read(file, path, limit)?, owner))
+        .map_err(|e| HostError::io(format!("read {}", path.display()), &e))?;
+    Ok((read(file, path, limit)?, metadata))
 }
 
 fn read(file: File, path: &Path, limit: u64) -> Result<Vec<u8>, HostError> {

@@ -3,6 +3,8 @@
 //! Whoever may write to the folder may say something; who said it is the owner of the file, as the
 //! system knows it. The engine takes what it acts on into its journal.
 
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use serde::Serialize;
@@ -21,6 +23,8 @@ pub struct Statement<T> {
     pub name: String,
     /// Who said it: the owner of the file.
     pub user: String,
+    /// When: the moment at which the file last changed, which nobody can set.
+    pub at: jiff::Timestamp,
     /// What was said.
     pub said: T,
 }
@@ -68,16 +72,22 @@ pub fn heard<T: DeserializeOwned>(
     names.sort();
     let read = |name: String| {
         let path = folder.join(format!("{name}.json"));
-        let (bytes, owner) = files::read_with_owner(&path, LONGEST)?;
+        let (bytes, metadata) = files::read_with_metadata(&path, LONGEST)?;
         let said = serde_json::from_slice(&bytes)
             .map_err(|e| HostError::permanent(format!("read {}", path.display()), e.to_string()))?;
         Ok(Statement {
             name,
-            user: identity::login(owner),
+            user: identity::login(metadata.uid()),
+            at: changed_at(&metadata),
             said,
         })
     };
     Ok(names.into_iter().map(read).collect())
+}
+
+fn changed_at(metadata: &Metadata) -> jiff::Timestamp {
+    let nanos = i32::try_from(metadata.ctime_nsec()).unwrap_or(0);
+    jiff::Timestamp::new(metadata.ctime(), nanos).unwrap_or(jiff::Timestamp::MAX)
 }
 
 /// Forgets what was said under `name`, once it was acted on.

@@ -10,6 +10,7 @@
     reason = "this is the door to our own files"
 )]
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, Write as _};
@@ -71,7 +72,11 @@ impl std::fmt::Display for Holder {
 /// The locks that a run may take.
 #[derive(Debug)]
 pub struct Locks {
-    place: Place,
+    /// Where they are if there is no folder for all users.
+    own: PathBuf,
+    folder: OnceCell<PathBuf>,
+    /// Where nobody else locks anything: the keys that are held, in memory.
+    alone: Option<Keys>,
     me: Holder,
     // The keys that the run holds as a whole.
     whole: BTreeSet<String>,
@@ -84,15 +89,6 @@ type Keys = Arc<Alone>;
 struct Alone {
     held: Mutex<BTreeSet<String>>,
     freed: Notify,
-}
-
-/// Where locks are kept.
-#[derive(Debug)]
-enum Place {
-    /// In a folder, a file each: all runs of the machine see them.
-    Folder(PathBuf),
-    /// In memory: the run is alone in the world.
-    Alone(Keys),
 }
 
 /// A lock that is held; given back when it is dropped.
@@ -137,32 +133,41 @@ pub enum Taken {
 }
 
 impl Locks {
-    /// The locks of this machine, for `me`; `me.key` is set with each lock.
-    ///
-    /// # Errors
-    /// When there is no folder for them and none can be made.
-    pub fn new(state: &StateDir, me: Holder) -> Result<Self, HostError> {
-        let own = state.path().join("locks");
+    /// The locks of this machine, for `me`; `me.key` is set with each lock. Their folder is made
+    /// with the first of them: a plan takes none, and leaves nothing.
+    pub fn new(state: &StateDir, me: Holder) -> Self {
+        Self {
+            own: state.path().join("locks"),
+            folder: OnceCell::new(),
+            alone: None,
+            me,
+            whole: BTreeSet::new(),
+        }
+    }
+
+    fn folder(&self) -> Result<&Path, HostError> {
+        if let Some(folder) = self.folder.get() {
+            return Ok(folder);
+        }
         let folder = match make(Path::new(SHARED)) {
             Ok(()) => PathBuf::from(SHARED),
             Err(_) => {
-                make(&own)
-                    .map_err(|e| HostError::io(format!("make the folder {}", own.display()), &e))?;
-                own
+                make(&self.own).map_err(|e| {
+                    HostError::io(format!("make the folder {}", self.own.display()), &e)
+                })?;
+                self.own.clone()
             }
         };
-        Ok(Self {
-            place: Place::Folder(folder),
-            me,
-            whole: BTreeSet::new(),
-        })
+        Ok(self.folder.get_or_init(|| folder))
     }
 
     /// The locks of a run that is alone in the world: its steps exclude each other, and nothing is
     /// written.
     pub fn alone(me: Holder) -> Self {
         Self {
-            place: Place::Alone(Keys::default()),
+            own: PathBuf::new(),
+            folder: OnceCell::new(),
+            alone: Some(Keys::default()),
             me,
             whole: BTreeSet::new(),
         }
@@ -176,21 +181,20 @@ impl Locks {
     /// Takes the lock `key`, if nobody holds it.
     ///
     /// # Errors
-    /// When its file cannot be opened or written.
+    /// When its file cannot be opened or written, or there is no folder for it and none can be made.
     pub fn try_take(&self, key: &str) -> Result<Taken, HostError> {
         if self.whole.contains(key) {
             return Ok(Taken::Held(Lock(Held::Whole)));
         }
-        let folder = match &self.place {
-            Place::Folder(folder) => folder,
-            Place::Alone(keys) if keys_of(keys).insert(key.to_owned()) => {
+        if let Some(keys) = &self.alone {
+            if keys_of(keys).insert(key.to_owned()) {
                 let held = Held::Alone(Arc::clone(keys), key.to_owned());
                 return Ok(Taken::Held(Lock(held)));
             }
-            Place::Alone(_) => return Ok(Taken::Busy(Some(Box::new(self.me.clone())))),
-        };
+            return Ok(Taken::Busy(Some(Box::new(self.me.clone()))));
+        }
         let name = hex::encode(&Sha256::digest(key.as_bytes())[..16]);
-        let path = folder.join(format!("{name}.lock"));
+        let path = self.folder()?.join(format!("{name}.lock"));
         let action = || format!("take the lock `{key}` ({})", path.display());
         let error = |e: &std::io::Error| HostError::io(action(), e);
         let mut file = open(&path).map_err(|e| error(&e))?;
@@ -225,10 +229,10 @@ impl Locks {
 
     /// Waits until it is worth to try again.
     pub async fn wait(&self, clock: &Clock) {
-        match &self.place {
+        match &self.alone {
             // Nobody tells that a file is no longer locked.
-            Place::Folder(_) => clock.sleep(POLL).await,
-            Place::Alone(keys) => keys.freed.notified().await,
+            None => clock.sleep(POLL).await,
+            Some(keys) => keys.freed.notified().await,
         }
     }
 
@@ -303,7 +307,7 @@ fn read(file: &mut File) -> std::io::Result<Option<Holder>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Holder, Locks, Place, Taken};
+    use super::{Holder, Locks, Taken};
     use crate::base::RunId;
     use crate::host::{RunFolder, StateDir};
 
@@ -317,7 +321,7 @@ mod tests {
             since: jiff::Timestamp::UNIX_EPOCH,
             state: state.path().to_owned(),
         };
-        Locks::new(state, me).unwrap()
+        Locks::new(state, me)
     }
 
     #[test]
@@ -354,9 +358,9 @@ mod tests {
             unreachable!("nobody holds it")
         };
         // As it is after a kill: the file still names the holder.
-        let text = std::fs::read(folder_of(&one).join(name_of(key))).unwrap();
+        let text = std::fs::read(one.folder().unwrap().join(name_of(key))).unwrap();
         drop(held);
-        std::fs::write(folder_of(&one).join(name_of(key)), text).unwrap();
+        std::fs::write(one.folder().unwrap().join(name_of(key)), text).unwrap();
         assert!(matches!(other.try_take(key).unwrap(), Taken::Busy(Some(_))));
         // The run itself may go on.
         assert!(matches!(one.try_take(key).unwrap(), Taken::Held(_)));
@@ -385,13 +389,6 @@ mod tests {
         assert!(matches!(locks.try_take("b").unwrap(), Taken::Held(_)));
         drop(held);
         assert!(matches!(locks.try_take("a").unwrap(), Taken::Held(_)));
-    }
-
-    fn folder_of(locks: &Locks) -> &std::path::Path {
-        match &locks.place {
-            Place::Folder(folder) => folder,
-            Place::Alone(_) => unreachable!("it has a folder"),
-        }
     }
 
     fn name_of(key: &str) -> String {

@@ -14,11 +14,13 @@ pub mod connect;
 pub mod console;
 pub mod doctor;
 pub mod error;
+pub mod export;
 pub mod files;
 pub mod glob;
 pub mod http;
 pub mod identity;
 pub mod inbox;
+mod keys;
 pub mod lock;
 pub mod net;
 pub mod process;
@@ -33,6 +35,7 @@ pub mod systemd;
 #[cfg(test)]
 pub mod testing;
 pub mod tls;
+pub mod witness;
 
 use std::sync::Arc;
 

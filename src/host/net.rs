@@ -268,6 +268,7 @@ fn unresolved_in_time(stopped: Stopped, host: &str) -> ReachError {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test's own server")]
 mod tests {
     use super::{Endpoint, dial};
     use crate::base::{Duration, EndReason};

@@ -194,6 +194,11 @@ impl RunFolder {
 }
 
 impl TakenOver {
+    /// The folder's path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The lock that whatever is left of the run holds.
     pub fn alive_lock(&self) -> PathBuf {
         self.path.join(ALIVE)

@@ -110,40 +110,6 @@ impl StateDir {
         }
         Ok(())
     }
-
-    /// The key of keyed digests, made on first use. 32 random bytes in `keys/digest.key`, 0600.
-    ///
-    /// # Errors
-    /// When it can be neither read nor made.
-    pub fn digest_key(&self) -> Result<Vec<u8>, HostError> {
-        let path = self.path.join("keys/digest.key");
-        let action = || format!("make the key {}", path.display());
-        for _ in 0..2 {
-            match std::fs::read(&path) {
-                Ok(key) if key.len() == 32 => return Ok(key),
-                Ok(key) => {
-                    let cause = format!("it has {} bytes instead of 32", key.len());
-                    return Err(HostError::permanent(
-                        format!("use the key {}", path.display()),
-                        cause,
-                    ));
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => {
-                    return Err(HostError::io(format!("read {}", path.display()), &error));
-                }
-            }
-            let mut key = [0; 32];
-            getrandom::fill(&mut key).map_err(|e| HostError::permanent(action(), e.to_string()))?;
-            match write_whole(&path, &key, 0o600, IfExists::Refuse) {
-                Ok(()) => return Ok(key.to_vec()),
-                // Another run made it meanwhile: read that one.
-                Err(_) if path.exists() => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Err(HostError::permanent(action(), "it keeps changing"))
-    }
 }
 
 /// Shares what is at `path` with a group.
@@ -306,10 +272,19 @@ pub(super) fn write_whole(
     mode: u32,
     exists: IfExists,
 ) -> Result<(), HostError> {
-    let error = |e: &std::io::Error| HostError::io(format!("write {}", path.display()), e);
-    let name = path.file_name().ok_or_else(|| {
-        HostError::permanent(format!("write {}", path.display()), "it names no file")
-    })?;
+    try_write_whole(path, bytes, mode, exists)
+        .map_err(|e| HostError::io(format!("write {}", path.display()), &e))
+}
+
+pub(super) fn try_write_whole(
+    path: &Path,
+    bytes: &[u8],
+    mode: u32,
+    exists: IfExists,
+) -> std::io::Result<()> {
+    let name = path
+        .file_name()
+        .ok_or_else(|| std::io::Error::new(std::io::ErrorKind::InvalidInput, "it names no file"))?;
     let mut partial_name = std::ffi::OsString::from(".");
     partial_name.push(name);
     partial_name.push(format!(".{}.partial", std::process::id()));
@@ -334,7 +309,7 @@ pub(super) fn write_whole(
     if result.is_err() {
         let _ = std::fs::remove_file(&partial);
     }
-    result.map_err(|e| error(&e))
+    result
 }
 
 fn rename_without_replace(from: &Path, to: &Path) -> std::io::Result<()> {

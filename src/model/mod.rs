@@ -4,6 +4,7 @@
 //! out, and the diagnostics say so. Whether the parts fit together (names, order, types) is the
 //! compiler's to say.
 
+mod audit;
 mod config;
 mod declare;
 mod playbook;
@@ -12,6 +13,7 @@ mod read;
 mod step;
 mod tree;
 
+pub use audit::{AUDIT_FILE, AuditConfig, Retention, audit_schema, decode as decode_audit};
 pub use declare::{
     Connection, Param, ParamType, REPORT_FORMATS, ReportDecl, SecretDecl, SecretSource, Var,
 };

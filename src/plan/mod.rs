@@ -3,6 +3,8 @@
 //! Nothing here is given a host: a dry-run has no means to look, let alone to touch. What only a run
 //! can know is a typed unknown that flows through expressions.
 
+mod estimate;
+
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
@@ -18,6 +20,8 @@ use crate::event::{
 use crate::expr::{EvalError, Evaluated, from_json, to_json};
 use crate::model::Step;
 use crate::step::{Description, Partial, Preview};
+
+pub use estimate::{Durations, Estimate, estimate};
 
 /// Whether a step would run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -135,6 +139,9 @@ pub struct Plan {
     /// What a run would lock as a whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lock: Option<String>,
+    /// How long it is expected to take, where past runs tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub estimate: Option<Estimate>,
     /// Its steps.
     pub steps: Vec<Planned>,
 }

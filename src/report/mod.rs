@@ -3,7 +3,7 @@
 //! A view of a run is a fold over its events, so that a live run and an old one from its journal are
 //! told alike. Views write text; where it goes is the caller's business.
 
-mod amount;
+pub mod amount;
 mod brief;
 pub(crate) mod clean;
 pub mod diagnostics;

@@ -50,6 +50,7 @@ pub fn generated(registry: &Registry) -> Vec<Generated> {
         json("schemas/playbook.schema.json", &playbook(registry)),
         json("schemas/project.schema.json", &project()),
         json("schemas/test.schema.json", &test()),
+        json("schemas/audit.schema.json", &crate::model::audit_schema()),
     ];
     files.extend(reference::pages(registry));
     files

@@ -86,6 +86,53 @@ pub trait Look: StepType {
 }
 
 /// A step type that touches.
+///
+/// To find out what it would do it is handed an [`Observe`], and that is no [`Effect`]:
+///
+/// ```
+/// # use runbook::host::{Effect, Observe};
+/// fn preview(host: &Observe) { look(host) }
+/// fn run(host: &Effect) { look(host.observe()); touch(host) }
+/// fn look(_: &Observe) {}
+/// fn touch(_: &Effect) {}
+/// ```
+///
+/// ```compile_fail,E0308
+/// # use runbook::host::{Effect, Observe};
+/// fn preview(host: &Observe) { touch(host) }
+/// fn touch(_: &Effect) {}
+/// ```
+///
+/// Nor can it ask for one:
+///
+/// ```compile_fail,E0053
+/// # use runbook::host::{Effect, Observe};
+/// # use runbook::step::{Act, Outcome, Preview, StepError, StepType};
+/// struct Greedy<T>(T);
+/// # impl<T: StepType> StepType for Greedy<T> {
+/// #     const NAME: &'static str = T::NAME;
+/// #     const EFFECT: runbook::event::EffectClass = T::EFFECT;
+/// #     const REPEAT: runbook::event::RepeatClass = T::REPEAT;
+/// #     type Config = T::Config;
+/// #     type Outputs = T::Outputs;
+/// #     fn describe(config: &runbook::step::Partial) -> runbook::step::Description { T::describe(config) }
+/// # }
+/// impl<T: StepType> Act for Greedy<T> {
+///     async fn preview(config: T::Config, host: &Effect) -> Result<Preview, StepError> {
+///         todo!()
+///     }
+///     async fn run(config: T::Config, host: &Effect) -> Result<Outcome<T::Outputs>, StepError> {
+///         todo!()
+///     }
+/// }
+/// ```
+///
+/// And the value of an `Effect` cannot be made of an `Observe`, whose scope is lent, not given:
+///
+/// ```compile_fail,E0308
+/// # use runbook::host::{Effect, Observe};
+/// fn preview(host: &Observe) { Effect::new(host.scope()); }
+/// ```
 pub trait Act: StepType {
     /// What it would do, found out by looking: for a plan and for an approval.
     fn preview(

@@ -249,7 +249,7 @@ fn go_on(program: &Program, case: &Case, mut state: RunState) -> Result<Past, Op
         return Err(None);
     }
     state.interrupted();
-    let unsettled = state.steps.values().filter(|step| exec::is_unsettled(step));
+    let unsettled = state.steps.values().filter(|step| step.is_unsettled());
     let resolved = unsettled.filter_map(|step| {
         let done = *case.resolve.get(&step.path)?;
         let resolve = StepResolve {

@@ -284,6 +284,15 @@ impl<'a> Stage<'a> {
         due.filter(|due| *due > now).min()
     }
 
+    /// The wall time at a moment that has come.
+    fn wall_at(&self, at: Instant) -> jiff::Timestamp {
+        let ago = jiff::SignedDuration::try_from(self.clock.now().since(at).as_std());
+        let then = ago
+            .ok()
+            .and_then(|ago| self.clock.wall().checked_sub(ago).ok());
+        then.unwrap_or(jiff::Timestamp::MIN)
+    }
+
     async fn heard(&self, path: &StepPath, ask: &ApprovalAsk) -> Vec<Statement<Consent>> {
         let at = {
             let mut asked = self.asked.borrow_mut();
@@ -316,6 +325,7 @@ impl<'a> Stage<'a> {
         due.map(|said| Statement {
             name: path.to_string(),
             user: said.by.clone(),
+            at: self.wall_at(at.after(said.after)),
             said: Consent {
                 ask: ask.ask.clone(),
                 granted: said.granted,
@@ -451,6 +461,7 @@ impl Outside for Stage<'_> {
             Statement {
                 name: "cancel".to_owned(),
                 user: cancel.by.clone(),
+                at: clock.wall(),
                 said: Cancellation {
                     reason: cancel.reason.clone(),
                 },

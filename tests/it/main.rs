@@ -16,23 +16,31 @@
 )]
 
 mod approvals;
+mod canary;
 mod check;
 mod checks;
+mod clock;
 mod crash;
 mod daily;
+mod doors;
 mod dry;
 mod exposed;
+mod faults;
 mod fixtures;
 mod full;
 mod input;
+mod killed;
 mod locks;
 mod plan;
+mod pure;
 mod registry;
 mod resume;
 mod rooms;
 mod scheduler;
+mod stopped;
 mod support;
 mod syscalls;
 mod tampered;
 mod trial;
 mod verbs;
+mod witness;

@@ -177,3 +177,49 @@ finally:
     );
     go(&ran, &["audit", "verify"]).expect_code(0);
 }
+
+#[test]
+fn a_plan_says_how_long_it_took_before() {
+    let playbook = "\
+runbook: v1
+name: slow
+steps:
+  - { id: a, exec.script: { script: 'sleep 0.3' } }
+  - { id: b, needs: [], exec.script: { script: 'sleep 0.1' } }
+  - { id: c, needs: [a, b], when: steps.a.changed, exec.script: { script: 'sleep 0.2' } }
+";
+    let json = |ran: &Ran| {
+        let plan = ran
+            .then()
+            .args(["plan", "playbook.yaml", "--format", "json"])
+            .run();
+        plan.expect_code(0);
+        plan.json()["estimate"].clone()
+    };
+    let planned = plan(playbook, &[]);
+    assert!(!planned.stdout.contains("about "), "{planned}");
+    assert!(json(&planned).is_null());
+    for _ in 0..3 {
+        go(&planned, &["run", "playbook.yaml"]).expect_code(0);
+    }
+    let estimate = json(&planned);
+    assert_eq!(estimate["runs"], 3);
+    let took = |id: &str| estimate["steps"][id].as_u64().unwrap();
+    assert!(
+        took("a") >= 300 && took("b") >= 100 && took("c") >= 200,
+        "{estimate}"
+    );
+    // `b` goes on beside `a`, and `c` comes after both.
+    assert_eq!(
+        estimate["total_ms"].as_u64().unwrap(),
+        took("a").max(took("b")) + took("c")
+    );
+    // A step that was never run is named.
+    let longer = playbook.to_owned() + "  - { id: d, exec.script: { script: 'true' } }\n";
+    write(&planned, "playbook.yaml", &longer);
+    let text = go(&planned, &["plan", "playbook.yaml"]).stdout.clone();
+    assert!(
+        text.contains(", as the last 3 runs; and `d`, of which nothing is known\n"),
+        "{text}"
+    );
+}

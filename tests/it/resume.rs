@@ -126,6 +126,10 @@ fn what_happens_once_waits_for_a_person() {
         refused.expect_code(4);
         assert!(refused.stderr.contains("runbook resolve"), "{refused}");
         assert_eq!(oracle(&ran), "a once");
+        // Nothing is left that could still do it while a person looks.
+        process::output("pgrep", &["-f", "sleep 5252"]).expect_code(1);
+        let shown = go(&ran, &["audit", "show", "last", "--format", "json"]);
+        assert!(shown.stdout.contains("of `once`: sleep 5252"), "{shown}");
         let reason = format!("seen {said}");
         go(
             &ran,
@@ -477,6 +481,23 @@ fn what_is_left_and_goes_on_starting_processes_is_ended_all_the_same() {
     go(&ran, &["resume", "last"]).expect_code(0);
     process::output("pgrep", &["-f", "sleep 0.3737"]).expect_code(1);
     assert_eq!(oracle(&ran), "a forks forks bye");
+}
+
+#[test]
+fn what_is_left_and_is_between_two_programs_is_known_all_the_same() {
+    let forks = "for n in 1 2 3 4 5 6 7 8; do sh ./again & done; wait";
+    let text = playbook(&[step(
+        "execs",
+        "repeat: idempotent,",
+        &format!("[ -e go ] || {{ {forks}; }}"),
+    )]);
+    for _ in 0..3 {
+        let run = Runbook::new().file("again", "exec sh ./again\n").arg("run");
+        let ran = kill_after(run.playbook(&text).start(), "execs");
+        std::fs::write(ran.folder().join("go"), "").unwrap();
+        go(&ran, &["resume", "last"]).expect_code(0);
+        assert_eq!(oracle(&ran), "execs execs bye");
+    }
 }
 
 /// Twelve steps of all repeat classes; those that happen once can be found out by the oracle.

@@ -74,7 +74,7 @@ async fn play(text: &str) -> (Ended, RunState, Vec<Happening>) {
         yes: false,
         console: None,
         plan: None,
-        locks: Locks::new(&state, holder(&id, &state)).unwrap(),
+        locks: Locks::new(&state, holder(&id, &state)),
         lock: None,
         past: None,
         only: None,

@@ -5,6 +5,7 @@ use std::fs;
 use proptest::prelude::*;
 
 use super::told;
+use crate::audit::Against;
 use crate::audit::testing::Recorded;
 use crate::audit::verify::{RunVerdict, Verification, verify};
 use crate::base::RunId;
@@ -20,7 +21,7 @@ fn recorded() -> Recorded {
 }
 
 fn all(recorded: &Recorded) -> Verification {
-    verify(&recorded.state, None).unwrap()
+    verify(&recorded.state, None, &Against::default()).unwrap()
 }
 
 /// The verdict on run `number`, in words.
@@ -43,9 +44,21 @@ fn what_runs_leave_is_good() {
     assert_eq!(verdict(&verification, 1), "ok, 4 records");
     assert_eq!(verdict(&verification, 2), "ok, 6 records");
     assert_eq!(verdict(&verification, 3), "ok, 3 records, not ended");
-    let only = verify(&recorded.state, Some(&RunId::from_parts(2, 2))).unwrap();
+    let only = verify(
+        &recorded.state,
+        Some(&RunId::from_parts(2, 2)),
+        &Against::default(),
+    )
+    .unwrap();
     assert_eq!(only.runs.len(), 1);
-    assert!(verify(&recorded.state, Some(&RunId::from_parts(9, 9))).is_err());
+    assert!(
+        verify(
+            &recorded.state,
+            Some(&RunId::from_parts(9, 9)),
+            &Against::default()
+        )
+        .is_err()
+    );
     assert!(all(&Recorded::empty()).is_good());
 }
 

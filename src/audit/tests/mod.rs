@@ -10,6 +10,7 @@ mod ledger;
 mod reading;
 mod recipe;
 mod resumed;
+mod signed;
 mod tampering;
 
 use crate::audit::chain::Records;

@@ -10,8 +10,13 @@ use crate::event::Event;
 
 const PAGE: &str = include_str!("../../../docs/audit.md");
 
-/// The only block of the page in `language`.
+const VERIFY: &str = include_str!("../../../docs/verify.py");
+
+/// The recipe in `language`: the page's only block of it, or the script that it names.
 fn block(language: &str) -> &'static str {
+    if language == "python" {
+        return VERIFY;
+    }
     let (_, rest) = PAGE.split_once(&format!("\n```{language}\n")).unwrap();
     rest.split_once("\n```\n").unwrap().0
 }
@@ -151,7 +156,9 @@ fn the_python_recipe_tells_what_was_tampered_with() {
             let (code, text) = run();
             assert_eq!(code, 1, "{what}: {text}");
             assert!(!text.contains("Traceback"), "{text}");
-            let verified = crate::audit::verify(&recorded.state, None).unwrap();
+            let verified =
+                crate::audit::verify(&recorded.state, None, &crate::audit::Against::default())
+                    .unwrap();
             assert!(!verified.is_good(), "{what}");
         }
         fs::write(&path, &bytes).unwrap();

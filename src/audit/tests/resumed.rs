@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use crate::audit::Against;
 use crate::audit::history::history;
 use crate::audit::read::load_run;
 use crate::audit::testing::Recorded;
@@ -11,7 +12,7 @@ use crate::event::{RunStatus, Status};
 use super::{Journal, join};
 
 fn verdict(recorded: &Recorded) -> String {
-    let found = verify(&recorded.state, None).unwrap();
+    let found = verify(&recorded.state, None, &Against::default()).unwrap();
     assert_eq!(found.runs.len(), 1);
     assert!(found.ledger.fault.is_none());
     let verdict = &found.runs[0].verdict;
@@ -68,7 +69,7 @@ fn what_stood_before_it_was_gone_on_with_cannot_be_chained_anew() {
         forged.lines[seq] = text.into_bytes();
         forged.chain_anew();
         fs::write(recorded.journal(), forged.bytes()).unwrap();
-        let found = verify(&recorded.state, None).unwrap();
+        let found = verify(&recorded.state, None, &Against::default()).unwrap();
         let RunVerdict::Tampered { seq: told, .. } = found.runs[0].verdict else {
             panic!("{seq}: {}", found.runs[0].verdict);
         };
@@ -83,7 +84,7 @@ fn what_stood_before_it_was_gone_on_with_cannot_be_chained_anew() {
 }
 
 fn verdict_of(recorded: &Recorded) -> String {
-    let found = verify(&recorded.state, None).unwrap();
+    let found = verify(&recorded.state, None, &Against::default()).unwrap();
     assert!(!found.is_good());
     found.runs[0].verdict.to_string()
 }

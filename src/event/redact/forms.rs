@@ -11,25 +11,32 @@ use super::SHORTEST;
 /// break longer ones into lines.
 const DUMPED: usize = 128;
 
-/// Adds every form of `secret`, as a whole, trimmed, and by line. Some come twice.
-pub(super) fn add(patterns: &mut Vec<Vec<u8>>, secret: &str) {
+/// Adds every form of `secret`, as a whole, trimmed, and by line; to `wrapped` those that tools break
+/// into lines. Some come twice.
+pub(super) fn add(patterns: &mut Vec<Vec<u8>>, wrapped: &mut Vec<Vec<u8>>, secret: &str) {
     let mut raws = vec![secret, secret.trim()];
     if secret.contains('\n') {
         raws.extend(secret.lines().map(str::trim).filter(|line| line.len() >= 8));
     }
     raws.dedup();
     for raw in raws.into_iter().filter(|raw| raw.len() >= SHORTEST) {
-        let forms = [percent(raw), json(raw), quoted(raw)].concat();
+        let forms = [percent(raw), json(raw), quoted(raw), markup(raw)].concat();
         patterns.extend(forms.into_iter().map(String::into_bytes));
         patterns.extend(hexes(raw.as_bytes()).into_iter().map(String::into_bytes));
         // Names of hosts are told in small letters, however they are written.
         patterns.push(raw.to_ascii_lowercase().into_bytes());
         patterns.push(raw.as_bytes().to_vec());
+        let mut broken = quoted_printable(raw);
         for offset in 0..3 {
-            patterns.extend(base64_core(raw.as_bytes(), offset));
+            broken.extend(base64_core(raw.as_bytes(), offset));
         }
+        patterns.extend(broken.iter().cloned());
+        wrapped.extend(broken);
+        wrapped.push(hex::encode(raw).into_bytes());
+        wrapped.push(hex::encode_upper(raw).into_bytes());
     }
     patterns.retain(|pattern| pattern.len() >= SHORTEST);
+    wrapped.retain(|pattern| pattern.len() >= SHORTEST);
 }
 
 /// What stays as it is where a text is percent-encoded, besides letters and digits.
@@ -176,6 +183,56 @@ fn quoted(raw: &str) -> Vec<String> {
         c_like(backslashed("\\'")),
         c_like(backslashed("\\\"")),
     ]
+}
+
+/// In HTML and XML, by the ways that the quotes are written: Python, Go and Jinja, PHP, JavaScript
+/// and Ruby, XML; with and without references for what is not ASCII.
+fn markup(raw: &str) -> Vec<String> {
+    let mut forms = Vec::new();
+    for (double, single) in [
+        ("&quot;", "&#x27;"),
+        ("&#34;", "&#39;"),
+        ("&quot;", "&#039;"),
+        ("&quot;", "&#39;"),
+        ("&quot;", "&apos;"),
+        ("&quot;", "'"),
+        ("\"", "'"),
+    ] {
+        let escaped: String = { raw.chars() }
+            .map(|c| match c {
+                '&' => "&amp;".to_owned(),
+                '<' => "&lt;".to_owned(),
+                '>' => "&gt;".to_owned(),
+                '"' => double.to_owned(),
+                '\'' => single.to_owned(),
+                c => c.to_string(),
+            })
+            .collect();
+        if !escaped.is_ascii() {
+            let references = escaped.chars().map(|c| match c {
+                c if c.is_ascii() => c.to_string(),
+                c => format!("&#{};", u32::from(c)),
+            });
+            forms.push(references.collect());
+        }
+        forms.push(escaped);
+    }
+    forms
+}
+
+/// As quoted-printable (RFC 2045, 6.7), without its line breaks: a secret's own ones stay, or are
+/// encoded, and so are spaces and tabs.
+fn quoted_printable(raw: &str) -> Vec<Vec<u8>> {
+    let encode = |kept: &[u8]| -> Vec<u8> {
+        let each = raw.bytes().map(|byte| match byte {
+            b'=' => "=3D".to_owned(),
+            b'!'..=b'~' => char::from(byte).to_string(),
+            byte if kept.contains(&byte) => char::from(byte).to_string(),
+            byte => format!("={byte:02X}"),
+        });
+        each.collect::<String>().into_bytes()
+    };
+    vec![encode(b" \t\n\r"), encode(b" \t"), encode(b"")]
 }
 
 /// As hex: in one piece; each byte on its own, as `od`, `openssl` and URLs have it; two and two, as

@@ -128,6 +128,11 @@ impl<'a> Reader<'a> {
 
     /// Ends the log; the stream's content.
     pub(super) async fn finish(mut self) -> Result<Captured, HostError> {
+        // Half a secret at the end of what is kept would not be known for one.
+        if self.captured.truncated() {
+            let whole = self.scope.shared.redactor.whole(&self.captured.bytes);
+            self.captured.bytes.truncate(whole);
+        }
         if let Some((mut log, redactor)) = self.log.take() {
             let rest = redactor.finish();
             log.write(&rest)?;

@@ -29,6 +29,12 @@ pub struct Stray {
 /// The most of a command line that is shown, in characters.
 const SHOWN: usize = 60;
 
+/// How many times a process that does not say of which step it is is looked at.
+const LOOKS: u32 = 20;
+
+/// The same, where it has no memory at all: on a machine that is busy that lasts.
+const LONG_LOOKS: u32 = 1000;
+
 /// How often it is looked whether a process has ended.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -54,7 +60,7 @@ pub fn strays(run: &RunId, lock: &Path) -> Result<Vec<Stray>, HostError> {
             continue;
         };
         let folder = Path::new("/proc").join(&name);
-        let environment = files::read_kernel_bytes(&folder.join("environ")).unwrap_or_default();
+        let environment = environment(&folder, lock);
         let variable = |name: &str| {
             let mut all = environment.split(|byte| *byte == 0);
             all.find_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
@@ -80,6 +86,26 @@ pub fn strays(run: &RunId, lock: &Path) -> Result<Vec<Stray>, HostError> {
         });
     }
     Ok(found)
+}
+
+/// The environment of a process. One that is between two programs (execve(2)) or is about to be gone
+/// (it has given back its memory, and not yet its files) has none for a moment, and one that was just
+/// started has its parent's: where it holds the lock, and so is one of the run, but does not say so, it
+/// is looked at again.
+fn environment(folder: &Path, lock: &Path) -> Vec<u8> {
+    let read = |name| files::read_kernel_bytes(&folder.join(name)).unwrap_or_default();
+    let mut environment = read("environ");
+    for look in 0..LONG_LOOKS {
+        let says = environment.split(|byte| *byte == 0);
+        let mut says = says.filter(|entry| entry.starts_with(b"RUNBOOK_IDEMPOTENCY_KEY="));
+        let has_memory = !read("cmdline").is_empty();
+        if says.next().is_some() || (has_memory && look >= LOOKS) || !holds(folder, lock) {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        environment = read("environ");
+    }
+    environment
 }
 
 fn holds(folder: &Path, lock: &Path) -> bool {
@@ -120,9 +146,14 @@ impl Stray {
         matches!(poll(&mut polled, Some(&now)), Ok(1..))
     }
 
+    #[expect(clippy::disallowed_methods, reason = "this is the door for signals")]
     fn signal(&self, signal: Signal) {
         // What has ended meanwhile needs none.
         let _ = pidfd_send_signal(&self.pidfd, signal);
+        // What is stopped could not end politely.
+        if signal == Signal::TERM {
+            let _ = pidfd_send_signal(&self.pidfd, Signal::CONT);
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open};
 use tokio::io::Interest;
@@ -60,6 +61,11 @@ impl Group {
         for member in &self.members {
             exited(&member.pidfd).await?;
         }
+        self.reap()
+    }
+
+    /// Takes how the stages ended, all of which have: the orphans of the group are reaped after them.
+    pub(super) fn reap(&self) -> Result<(), HostError> {
         for member in &self.members {
             member
                 .handle
@@ -67,6 +73,19 @@ impl Group {
                 .map_err(|e| HostError::io("wait for a process", &e))?;
         }
         Ok(())
+    }
+
+    /// Whether every stage has ended by now, whether or not anybody was told yet: an engine that was
+    /// stopped for a while hears of its timers first.
+    pub(super) fn has_ended(&self) -> bool {
+        self.members.iter().all(|member| {
+            let mut polled = [PollFd::new(member.pidfd.get_ref(), PollFlags::IN)];
+            let now = Timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            };
+            matches!(poll(&mut polled, Some(&now)), Ok(1..))
+        })
     }
 
     /// Whether processes are left in the group after its stages have ended and were reaped. What is
@@ -141,11 +160,15 @@ impl Drop for Group {
     }
 }
 
-/// Sends `signal` to every process of the group; a group that is gone is fine.
+/// Sends `signal` to every process of the group; a group that is gone is fine. What is stopped is woken
+/// by a SIGTERM, as systemd.kill(5) has it: else it could not end politely.
 #[expect(clippy::disallowed_methods, reason = "this is the door for signals")]
 pub(super) fn signal_group(pgid: i32, signal: Signal) {
     if let Some(pid) = Pid::from_raw(pgid).filter(|_| pgid > 1) {
         let _ = rustix::process::kill_process_group(pid, signal);
+        if signal == Signal::TERM {
+            let _ = rustix::process::kill_process_group(pid, Signal::CONT);
+        }
     }
 }
 
@@ -160,6 +183,7 @@ fn group_exists(pgid: i32) -> bool {
 }
 
 /// Makes orphans of our descendants come to us instead of init, so that none escapes unseen.
+#[expect(clippy::disallowed_methods, reason = "this is the door for processes")]
 pub fn become_subreaper() {
     let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
 }

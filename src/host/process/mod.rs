@@ -311,6 +311,10 @@ impl<'a> Processes<'a> {
                     () = &mut feeding, if !fed => fed = true,
                     exited = &mut exits => { exited?; break }
                     reason = cancel.told(), if told.is_none() => {
+                        if group.has_ended() {
+                            group.reap()?;
+                            break;
+                        }
                         told = Some(reason);
                         group::signal_group(group.pgid(), rustix::process::Signal::TERM);
                         kill_at = clock.deadline_in(GRACE);

@@ -172,6 +172,22 @@ impl Tls {
         })
     }
 
+    /// The means to speak TLS outside of any run.
+    ///
+    /// # Errors
+    /// When the certificates that we are to trust cannot be read.
+    pub(in crate::host) fn of(trust: &Trust, verify: Verify) -> Result<Self, ReachError> {
+        let trusted = match (trust, verify) {
+            (_, Verify::Nothing) => Trusted::default(),
+            (Trust::System, _) => Trusted {
+                roots: system_roots()?,
+                pinned: Vec::new(),
+            },
+            (Trust::File(path), _) => read_trusted(path)?,
+        };
+        Self::new(trusted, verify, &[])
+    }
+
     /// For libraries that speak TLS themselves.
     pub fn config(&self) -> &Arc<ClientConfig> {
         &self.config

@@ -99,7 +99,7 @@ impl StepType for Command {
 impl Generic for Command {
     async fn run(
         config: Config,
-        _: &Observe,
+        host: &Observe,
         processes: Processes<'_>,
     ) -> Result<Outcome<ExecOutputs>, StepError> {
         let stage = Stage {
@@ -110,7 +110,7 @@ impl Generic for Command {
         let ended = processes
             .run(&[stage], config.stdin.map(String::into_bytes))
             .await?;
-        result::outcome(ended, &config.exit_codes, config.parse, false)
+        result::outcome(ended, host.scope(), &config.exit_codes, config.parse, false)
     }
 }
 

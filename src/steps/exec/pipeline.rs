@@ -126,7 +126,7 @@ impl StepType for Pipeline {
 impl Generic for Pipeline {
     async fn run(
         config: Config,
-        _: &Observe,
+        host: &Observe,
         processes: Processes<'_>,
     ) -> Result<Outcome<ExecOutputs>, StepError> {
         let shared = config.env;
@@ -144,6 +144,7 @@ impl Generic for Pipeline {
             .await?;
         result::outcome(
             ended,
+            host.scope(),
             &config.exit_codes,
             config.parse,
             config.sigpipe == SigPipe::Ok,

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::event::Finding;
+use crate::host::Scope;
 use crate::host::process::Ended;
 use crate::step::{Outcome, StepError, StepErrorKind};
 
@@ -42,6 +43,7 @@ const LAST_WORDS: usize = 300;
 /// The outcome of a pipeline: it succeeded if every stage's exit status is one of `success`.
 pub fn outcome(
     ended: Ended,
+    scope: &Scope,
     success: &[i32],
     parse: Parse,
     sigpipe_is_fine: bool,
@@ -57,7 +59,9 @@ pub fn outcome(
         } else {
             format!("stage {} of the pipeline, ", at + 1)
         };
-        let words = last_words(&ended.stderr.text());
+        // Without secrets before it is cut to a line: of half of one, nobody could tell.
+        let stderr = ended.stderr.text();
+        let words = last_words(&scope.shared.redactor.text(&stderr));
         let said = if words.is_empty() {
             String::new()
         } else {
@@ -111,7 +115,10 @@ fn last_words(text: &str) -> String {
         .find(|line| !line.trim().is_empty())
         .unwrap_or_default()
         .trim();
-    line.chars().take(LAST_WORDS).collect()
+    match line.char_indices().nth(LAST_WORDS) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.to_owned(),
+    }
 }
 
 /// The default of `exit_codes`.

@@ -126,7 +126,7 @@ impl StepType for Script {
 impl Generic for Script {
     async fn run(
         config: Config,
-        _: &Observe,
+        host: &Observe,
         processes: Processes<'_>,
     ) -> Result<Outcome<ExecOutputs>, StepError> {
         let (program, options): (&str, &[&str]) = match config.shell {
@@ -143,6 +143,6 @@ impl Generic for Script {
         let ended = processes
             .run(&[stage], config.stdin.map(String::into_bytes))
             .await?;
-        result::outcome(ended, &config.exit_codes, config.parse, false)
+        result::outcome(ended, host.scope(), &config.exit_codes, config.parse, false)
     }
 }

@@ -108,8 +108,11 @@ fn with(that: &Evaluated) -> String {
         .operands
         .iter()
         .map(|(path, value)| {
-            let text: String = value.to_string().chars().take(LONGEST).collect();
-            format!("{path} = {text}")
+            let text = value.to_string();
+            match text.char_indices().nth(LONGEST) {
+                Some((end, _)) => format!("{path} = {}…", &text[..end]),
+                None => format!("{path} = {text}"),
+            }
         })
         .collect();
     if values.is_empty() {

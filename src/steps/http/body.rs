@@ -105,13 +105,13 @@ fn beginning(body: &[u8]) -> String {
         return "it is empty".to_owned();
     }
     let text = String::from_utf8_lossy(&body[..body.len().min(4 * SHOWN)]);
-    let one_line: String = text
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
-        .chars()
-        .take(SHOWN)
-        .collect();
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let mut one_line = words.join(" ");
+    let end = one_line.char_indices().nth(SHOWN).map(|(end, _)| end);
+    if end.is_some() || body.len() > 4 * SHOWN {
+        one_line.truncate(end.unwrap_or(one_line.len()));
+        one_line.push('…');
+    }
     format!("it begins with `{one_line}`")
 }
 

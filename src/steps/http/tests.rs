@@ -1,5 +1,7 @@
 //! `http.check` against servers that misbehave on purpose.
 
+#![expect(clippy::disallowed_methods, reason = "a test's own servers")]
+
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;

@@ -269,6 +269,7 @@ fn judge(subject: &str, shown: &str, expect: Expect, outputs: &Outputs) -> Vec<F
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test's own server")]
 mod tests {
     use super::{Config, Expect, Outputs, Ping, Role, judge};
     use crate::event::Level;

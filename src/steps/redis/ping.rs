@@ -252,6 +252,7 @@ fn judge(subject: &str, shown: &str, expect: Expect, outputs: &Outputs) -> Vec<F
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test's own server")]
 mod tests {
     use std::io::{BufRead as _, BufReader, Write as _};
 

@@ -48,6 +48,16 @@ impl Disk {
         fs::remove_file(self.filler()).expect("it was filled");
     }
 
+    /// Mounts it anew with other options: `size=2m`, `ro`.
+    #[track_caller]
+    pub fn remount(&self, options: &str) {
+        let (path, options) = (
+            self.path.display().to_string(),
+            format!("remount,{options}"),
+        );
+        process::output("mount", &["-o", &options, &path]).expect_code(0);
+    }
+
     fn filler(&self) -> PathBuf {
         self.path.join("filler")
     }

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use super::lifetime;
 use super::process::{Output, Running};
 use super::systemd::SystemdHost;
+use super::tracer::{self, Trace, Trap};
 
 /// The program that was built for these tests.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_runbook");
@@ -170,6 +171,32 @@ impl Runbook {
     pub fn run_to(self, stdout: impl Into<Stdio>) -> Ran {
         let running = Running::start_with(self.command(), &self.stdin, stdout.into());
         self.ran(running)
+    }
+
+    /// Runs it under ptrace to its end, which a trap may hasten. Nothing can be said on its stdin.
+    #[track_caller]
+    pub fn trace(self, trap: Trap<'_>) -> (Ran, Trace) {
+        let said = |name| {
+            let path = self
+                .folder()
+                .join(format!(".{name}-{}", lifetime::serial()));
+            let file = fs::File::create(&path).expect("a file can be made");
+            (path, file)
+        };
+        let ((stdout, out), (stderr, err)) = (said("stdout"), said("stderr"));
+        let trace = tracer::trace(&self.command(), out, err, trap, self.limit);
+        let read = |path| String::from_utf8_lossy(&fs::read(path).expect("it was written")).into();
+        let output = Output {
+            code: trace.code,
+            stdout: read(stdout),
+            stderr: read(stderr),
+        };
+        let ran = Ran {
+            output,
+            folder: self.folder,
+            state: self.state,
+        };
+        (ran, trace)
     }
 
     #[track_caller]
