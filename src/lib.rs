@@ -4,7 +4,7 @@
 //! and fails on an edge that goes back):
 //!
 //! `base → diag → doc → expr → event → host → step → {steps, model} → compile → plan → exec →
-//! {audit, report, schema} → cli`
+//! trial → {audit, report, schema} → cli`
 
 pub mod audit;
 pub mod base;
@@ -22,3 +22,4 @@ pub mod report;
 pub mod schema;
 pub mod step;
 pub mod steps;
+pub mod trial;

@@ -8,12 +8,16 @@ use std::future::Future;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::Duration;
+use super::timeline::Timeline;
 
 /// A moment on the boot-time clock, in nanoseconds since boot, suspension included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Instant(u64);
 
 impl Instant {
+    /// When the machine was started.
+    pub(super) const BOOT: Self = Self(0);
+
     /// How long ago `earlier` was; zero if it lies ahead.
     pub fn since(self, earlier: Self) -> Duration {
         std::time::Duration::from_nanos(self.0.saturating_sub(earlier.0)).into()
@@ -63,9 +67,9 @@ impl Deadline {
     }
 }
 
-/// The source of time. A value, so that a virtual one can take its place.
+/// The source of time: the machine's, or a virtual one in tests of playbooks.
 #[derive(Clone, Debug, Default)]
-pub struct Clock(());
+pub struct Clock(Option<Timeline>);
 
 /// The longest single sleep: after a suspension, a wait ends at most this much late, because timers
 /// of the runtime use CLOCK_MONOTONIC, which stands still while the machine sleeps.
@@ -74,11 +78,19 @@ const SLICE: std::time::Duration = std::time::Duration::from_secs(1);
 impl Clock {
     /// The machine's own clock.
     pub fn system() -> Self {
-        Self(())
+        Self(None)
+    }
+
+    /// A clock that shows a virtual time.
+    pub(super) fn on(timeline: Timeline) -> Self {
+        Self(Some(timeline))
     }
 
     /// Now, on the clock that counts suspension.
     pub fn now(&self) -> Instant {
+        if let Some(timeline) = &self.0 {
+            return timeline.now();
+        }
         let time = clock_gettime(ClockId::Boottime);
         let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
         let nanos = u64::try_from(time.tv_nsec).unwrap_or(0);
@@ -87,7 +99,10 @@ impl Clock {
 
     /// Now, for people and for records.
     pub fn wall(&self) -> jiff::Timestamp {
-        jiff::Timestamp::now()
+        match &self.0 {
+            Some(timeline) => timeline.wall(),
+            None => jiff::Timestamp::now(),
+        }
     }
 
     /// A deadline `duration` from now.
@@ -97,6 +112,9 @@ impl Clock {
 
     /// Waits until `deadline`; for ever where there is none.
     pub async fn sleep_until(&self, deadline: Deadline) {
+        if let Some(timeline) = &self.0 {
+            return timeline.sleep_until(deadline).await;
+        }
         let Some(at) = deadline.instant() else {
             return std::future::pending().await;
         };

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// A length of time, to the millisecond.
 ///
 /// Written as numbers with units, largest first: `d` (24 h), `h`, `m`, `s`, `ms`; `0` needs none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Duration(std::time::Duration);
 
 /// Why a text is no duration.

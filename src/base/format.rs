@@ -66,6 +66,9 @@ impl Format {
     /// What a plan can be told in: `plan`, `run --dry-run`.
     pub const FOR_PLANS: &[Self] = &[Self::Text, Self::Json, Self::Markdown];
 
+    /// What tests of playbooks can be told in: `test`.
+    pub const FOR_TESTS: &[Self] = &[Self::Text, Self::Json, Self::Junit];
+
     /// What everything else can be told in: `list`, `show`, `steps`, `history`, `audit`, `doctor`.
     pub const FOR_LISTS: &[Self] = &[Self::Text, Self::Json];
 

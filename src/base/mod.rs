@@ -12,6 +12,7 @@ pub mod id;
 pub mod size;
 pub mod span;
 pub mod suggest;
+pub mod timeline;
 
 pub use cancel::{Cancel, EndReason, Ending};
 pub use clock::{Clock, Deadline, Instant};
@@ -20,3 +21,4 @@ pub use format::{Format, FormatError, ReportFile};
 pub use id::{RunId, StepId, StepPath};
 pub use size::ByteSize;
 pub use span::{SourceId, Span, Spanned};
+pub use timeline::{Halt, Timeline};

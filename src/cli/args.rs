@@ -30,7 +30,7 @@ const EXIT_CODES: &str = "\
 Exit status:
   0         done
   1         a step failed, one of `finally` too, or a check is critical or unknown (validate:
-            errors)
+            errors; test: a case failed)
   2         nothing ran: bad usage or an invalid playbook
   3         nothing more ran: an approval is missing
   4         the outcome of a step is unknown
@@ -79,6 +79,8 @@ pub(super) enum Verb {
     Plan(PlanArgs),
     /// Check playbooks without running anything
     Validate(ValidateArgs),
+    /// Test playbooks against declared answers, in virtual time
+    Test(TestArgs),
     /// List the playbooks of a folder
     List(ListArgs),
     /// Show a playbook: its parameters, secrets, connections and steps
@@ -312,6 +314,24 @@ pub(super) struct ValidateArgs {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct TestArgs {
+    /// Test files, or folders of them (`*.test.yaml`); this folder by default
+    pub paths: Vec<PathBuf>,
+    /// Play only cases with this in their name
+    #[arg(long, value_name = "TEXT")]
+    pub run: Option<String>,
+    /// Fail if the cases of a file cover less of its playbook
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub min_coverage: Option<u8>,
+    /// How it is told
+    #[arg(long, value_parser = OneOf(Format::FOR_TESTS), default_value = "text", value_name = "FORMAT")]
+    pub format: Format,
+    /// Also write a report: text, json or junit (repeatable)
+    #[arg(long = "report", value_name = "FORMAT=FILE")]
+    pub reports: Vec<String>,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct ListArgs {
     /// The folder; this one by default
     pub folder: Option<PathBuf>,
@@ -371,6 +391,7 @@ pub(super) struct SchemaArgs {
 pub(super) enum SchemaKind {
     Playbook,
     Project,
+    Test,
     Audit,
 }
 

@@ -14,11 +14,11 @@ use super::args::HowArgs;
 use super::output::Output;
 use super::{exit, witnesses};
 use crate::audit::{Trail, durations};
-use crate::base::{Clock, Deadline, Duration, Format, ReportFile, RunId};
+use crate::base::{Clock, Deadline, Format, ReportFile, RunId};
 use crate::compile::Program;
 use crate::diag::{Code, Diagnostic, Diagnostics, Sources, codes};
 use crate::event::{EffectClass, Happening, JournalError, NoJournal, RunState, Sink};
-use crate::exec::{self, Past, Request, Secrets};
+use crate::exec::{self, Machine, Past, Request, Secrets};
 use crate::host::lock::{Holder, Lock, Locks, Taken};
 use crate::host::signals::Signals;
 use crate::host::{HostError, RunFolder, StateDir, console, identity, process};
@@ -124,9 +124,6 @@ pub(super) struct Whole {
     held: Lock,
 }
 
-/// How often it is looked whether a lock is free.
-const LOCK_POLL: Duration = Duration::from_millis(100);
-
 impl<'a> Setup<'a> {
     /// Makes the state folder, and reads the secrets.
     pub(super) async fn new(
@@ -220,7 +217,7 @@ impl<'a> Setup<'a> {
             if !std::mem::replace(&mut told, true) {
                 out.note_line(&format!("waiting for the lock `{key}`, held by {who}"));
             }
-            self.clock.sleep(LOCK_POLL).await;
+            locks.wait(&self.clock).await;
         }
     }
 
@@ -237,6 +234,7 @@ impl<'a> Setup<'a> {
             secrets: self.secrets.clone(),
             digest_key: self.digest_key.clone(),
             clock: self.clock.clone(),
+            outside: &Machine,
             folder: Arc::new(RunFolder::detached(scratch.path().to_owned())),
             journal: &NoJournal,
             sinks: Vec::new(),
@@ -355,6 +353,7 @@ impl<'a> Setup<'a> {
             secrets: self.secrets,
             digest_key: self.digest_key,
             clock: self.clock,
+            outside: &Machine,
             folder: Arc::new(recorded.folder),
             journal: &recorded.trail,
             sinks,

@@ -109,15 +109,33 @@ pub(super) fn find(folder: &Path) -> Result<Vec<PathBuf>, String> {
     if folder.is_file() {
         return Ok(vec![folder.to_owned()]);
     }
-    walk(folder, 0, &mut found)?;
+    walk(folder, 0, &says_playbook, &mut found)?;
     found.sort();
     Ok(found)
+}
+
+/// The test files below `folder`, sorted: those whose names end in `.test.yaml` or `.test.yml`.
+pub(super) fn find_tests(folder: &Path) -> Result<Vec<PathBuf>, String> {
+    let mut found = Vec::new();
+    walk(folder, 0, &is_test, &mut found)?;
+    found.sort();
+    Ok(found)
+}
+
+fn is_test(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.ends_with(".test.yaml") || name.ends_with(".test.yml")
 }
 
 /// How deep folders are looked into.
 const DEEPEST: usize = 16;
 
-fn walk(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), String> {
+fn walk(
+    folder: &Path,
+    depth: usize,
+    wanted: &dyn Fn(&Path) -> bool,
+    found: &mut Vec<PathBuf>,
+) -> Result<(), String> {
     let entries = std::fs::read_dir(folder).map_err(|e| {
         format!(
             "could not list {}: {}",
@@ -141,9 +159,9 @@ fn walk(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), Str
         if kind.is_dir() {
             let skipped = name.starts_with('.') || matches!(&*name, "target" | "node_modules");
             if !skipped && depth < DEEPEST {
-                walk(&path, depth + 1, found)?;
+                walk(&path, depth + 1, wanted, found)?;
             }
-        } else if (name.ends_with(".yaml") || name.ends_with(".yml")) && says_playbook(&path) {
+        } else if (name.ends_with(".yaml") || name.ends_with(".yml")) && wanted(&path) {
             found.push(path);
         }
     }

@@ -24,6 +24,7 @@ mod schema;
 mod show;
 mod status;
 mod steps;
+mod test;
 mod validate;
 mod witnesses;
 
@@ -51,6 +52,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
         Verb::Resolve(args) => resolve::run(&mut out, args),
         Verb::Plan(args) => plan::run(&mut out, args),
         Verb::Validate(args) => validate::run(&mut out, args),
+        Verb::Test(args) => test::run(&mut out, args),
         Verb::List(args) => list::run(&mut out, args),
         Verb::Show(args) => show::run(&mut out, args),
         Verb::Steps(args) => steps::run(&mut out, args),

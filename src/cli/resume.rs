@@ -14,7 +14,7 @@ use crate::compile::Program;
 use crate::diag::did_you_mean;
 use crate::event::{
     Edited, Event, Happening, Journal as _, Redactor, ResumeKind, RunResume, RunState, RunStatus,
-    Status, StepState,
+    StepState,
 };
 use crate::exec::{self, Edits, Past};
 use crate::host::{RunFolder, StateDir, TakenOver, identity, process};
@@ -160,9 +160,7 @@ fn nothing_to_do(out: &Output, past: &RunState) -> Option<u8> {
     if past.status == RunStatus::Interrupted {
         return None;
     }
-    let failed = past
-        .whole_steps()
-        .find(|step| step.status == Status::Failed && !step.allowed)?;
+    let failed = exec::stays_failed(past)?;
     let id = &failed.path.step;
     out.error(
         &format!("`{id}` failed, and what failed is not run again by itself; nothing ran"),

@@ -19,6 +19,7 @@ pub(super) fn run(out: &mut Output, args: SchemaArgs) -> u8 {
     out.json(&match args.kind {
         SchemaKind::Playbook => schema::playbook(&registry),
         SchemaKind::Project => schema::project(),
+        SchemaKind::Test => schema::test(),
         SchemaKind::Audit => crate::model::audit_schema(),
     });
     exit::DONE

@@ -1,4 +1,4 @@
-//! `runbook validate`: offline, and touches nothing but the files named.
+//! `runbook validate`: playbooks and their tests, offline; touches nothing but the files named.
 
 use std::path::PathBuf;
 
@@ -6,9 +6,9 @@ use super::args::ValidateArgs;
 use super::output::Output;
 use super::{exit, list};
 use crate::base::Format;
-use crate::compile;
 use crate::diag::{Diagnostic, Severity, Sources, Style};
 use crate::report::diagnostics::{self, Checked};
+use crate::{compile, trial};
 
 pub(super) fn run(out: &mut Output, args: ValidateArgs) -> u8 {
     let paths = match paths(&args.paths) {
@@ -36,19 +36,29 @@ pub(super) fn run(out: &mut Output, args: ValidateArgs) -> u8 {
     }
     let registry = crate::steps::registry();
     let mut sources = Sources::new();
-    let all: Vec<(String, Vec<Diagnostic>)> = paths
+    let all: Vec<(String, bool, Vec<Diagnostic>)> = paths
         .into_iter()
         .map(|path| {
-            let loaded = compile::load(&path, &registry, &mut sources);
-            (path.display().to_string(), loaded.diagnostics.into_sorted())
+            let name = path.display().to_string();
+            let is_test = trial::says_test(&path);
+            let found = if is_test {
+                trial::load(&path, &registry, &mut sources).diagnostics
+            } else {
+                compile::load(&path, &registry, &mut sources).diagnostics
+            };
+            (name, is_test, found.into_sorted())
         })
         .collect();
     let checked: Vec<Checked<'_>> = all
         .iter()
-        .map(|(name, diagnostics)| Checked { name, diagnostics })
+        .map(|(name, is_test, diagnostics)| Checked {
+            name,
+            is_test: *is_test,
+            diagnostics,
+        })
         .collect();
     let count = |severity| {
-        let found = all.iter().flat_map(|(_, found)| found);
+        let found = all.iter().flat_map(|(_, _, found)| found);
         found
             .filter(|diagnostic| diagnostic.severity == severity)
             .count()
@@ -67,13 +77,13 @@ pub(super) fn run(out: &mut Output, args: ValidateArgs) -> u8 {
 }
 
 fn paths(given: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
-    if given.is_empty() {
-        return list::find(&PathBuf::from("."));
-    }
+    let here = [PathBuf::from(".")];
+    let given = if given.is_empty() { &here } else { given };
     let mut paths = Vec::new();
     for path in given {
         if path.is_dir() {
             paths.extend(list::find(path)?);
+            paths.extend(list::find_tests(path)?);
         } else {
             // A file that is not there is told like everything else that is wrong with it.
             paths.push(path.clone());

@@ -97,8 +97,8 @@ impl<'a> Context<'a> {
     }
 }
 
-/// Every path that a step's expressions read.
-fn references(step: &Step) -> Vec<&Reference> {
+/// Every path that a step's expressions read, those of its own result excepted.
+pub fn references(step: &Step) -> Vec<&Reference> {
     let mut found = Vec::new();
     if let Some(name) = &step.name {
         found.extend(name.references());

@@ -144,14 +144,23 @@ fn decode_playbook(
 ) -> Option<Playbook> {
     let source = sources.get(text.id)?;
     let document = doc::parse(text.id, &source.text, diagnostics)?;
-    if is_project(&document) {
+    let other = [
+        (
+            "runbook-project",
+            "this is a project file, not a playbook",
+            "name one of the playbooks beside it",
+        ),
+        (
+            "runbook-test",
+            "this is a test file, not a playbook",
+            "`runbook test` plays it",
+        ),
+    ];
+    if let Some((_, what, help)) = other.iter().find(|(key, ..)| has_key(&document, key)) {
         diagnostics.push(
-            Diagnostic::error(
-                codes::NOT_A_PLAYBOOK,
-                "this is a project file, not a playbook",
-            )
-            .at(Span::new(text.id, 0, 0))
-            .help("name one of the playbooks beside it"),
+            Diagnostic::error(codes::NOT_A_PLAYBOOK, *what)
+                .at(Span::new(text.id, 0, 0))
+                .help(*help),
         );
         return None;
     }
@@ -169,11 +178,9 @@ fn decode_project(
     model::decode_project(&document, &source.text, registry, diagnostics)
 }
 
-fn is_project(document: &doc::Document) -> bool {
-    document
-        .root
-        .as_map()
-        .is_some_and(|map| map.get("runbook-project").is_some())
+fn has_key(document: &doc::Document, key: &str) -> bool {
+    let map = document.root.as_map();
+    map.is_some_and(|map| map.get(key).is_some())
 }
 
 /// The project file of the playbook at `path`: the first `runbook.yaml` upward from its folder that

@@ -14,11 +14,13 @@ mod types;
 mod usage;
 mod world;
 
+pub use context::references;
 pub use load::{Loaded, load, load_text};
 pub use program::{Node, Program, SourceInfo};
 pub use world::{Local, StepValue, World, run_value};
 
 use crate::diag::Diagnostics;
+use crate::expr::Expr;
 use crate::model::Playbook;
 use crate::step::Registry;
 
@@ -38,4 +40,25 @@ pub fn compile(
     }
     let usage = usage::Usage::of(&playbook, registry);
     Some(Program::seal(playbook, info, order, classes, usage))
+}
+
+/// Checks conditions that stand outside of a playbook and read what its steps came to: every name
+/// exists, and the types fit.
+pub fn check_conditions(
+    program: &Program,
+    registry: &Registry,
+    conditions: &[(&'static str, &Expr)],
+    diagnostics: &mut Diagnostics,
+) {
+    // What is wrong with the playbook itself was told when it was compiled.
+    let context = context::Context::new(program.playbook(), registry, &mut Diagnostics::new());
+    let scope = types::StepScope {
+        context: &context,
+        types: context.types(),
+        item: None,
+        steps: true,
+    };
+    for (key, condition) in conditions {
+        rules::expressions::condition(key, condition, &scope, diagnostics);
+    }
 }

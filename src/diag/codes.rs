@@ -2,7 +2,7 @@
 //!
 //! Families: 1xx the YAML text, 2xx the shape of a playbook, 3xx steps and their order, 4xx
 //! expressions, 5xx the configuration of step types, 6xx parameters, secrets and connections, 7xx
-//! warnings about style and safety, 8xx files and the project.
+//! warnings about style and safety, 8xx files and the project, 9xx tests of playbooks.
 
 use std::fmt;
 
@@ -197,6 +197,20 @@ codes! {
         "The project file `runbook.yaml` is found upward from the playbook.";
     BAD_REPORT "RB803" "a report that cannot be written"
         "The format is not known, or the path is not usable.";
+
+    TEST_FAILED "RB901" "an expectation of a test that is not met"
+        "`runbook test` ran the case with its answers, and it did not come out as `expect` says. The \
+         table below the message shows what each step came to, with the virtual time at which it began. \
+         Either the playbook or the expectation is to be changed.";
+    NO_ANSWER "RB902" "a step that a test has no answer for"
+        "A test reaches nothing outside. A step that gets to run needs an answer under `answers`: the \
+         outputs that later steps read, or a failure. `flow.*` steps have no outside, and run for real.";
+    NO_OUTPUT "RB903" "an output that a test's answer leaves out"
+        "An answer may leave out outputs that nothing reads. This one is read by an expression; say what \
+         it is.";
+    TEST_ENDLESS "RB904" "a test that does not end"
+        "A case ends after 400 days of virtual time or 100000 calls of steps at the latest. A `flow.wait` \
+         or an `after` that is too long, or a list without end, is the usual cause.";
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::attempt::Work;
 use super::leaf::{End, condition};
 use super::scheduler::Engine;
+use super::{Machine, Outside};
 use crate::base::{Duration, StepPath};
 use crate::compile::{Local, StepValue};
 use crate::event::{
@@ -17,7 +18,8 @@ use crate::event::{
     SkipKind, Status,
 };
 use crate::expr::{Evaluated, from_json};
-use crate::host::{Part, identity, inbox};
+use crate::host::inbox::Statement;
+use crate::host::{Part, identity};
 use crate::model::{Approval, OnTimeout, Step};
 use crate::step::{Partial, Preview};
 
@@ -90,14 +92,10 @@ impl End {
     }
 }
 
-/// Whether `user` is one of those who may agree: by name or by group.
+/// Whether `user` is one of those who may agree, on this machine: by name or by group.
 pub fn may_approve(from: &[String], user: &str) -> bool {
-    let person = identity::person(user);
-    from.is_empty()
-        || from.iter().any(|name| name == person || name == user)
-        || identity::groups_of(person)
-            .iter()
-            .any(|group| from.contains(group))
+    let machine: &dyn Outside = &Machine;
+    machine.may_approve(from, user)
 }
 
 impl Engine<'_> {
@@ -136,7 +134,7 @@ impl Engine<'_> {
         }
         let ask = self.question(step, path, kind, config, preview, &scope)?;
         if kind == ApprovalKind::Confirm && self.yes {
-            let users = vec![identity::user_name()];
+            let users = vec![self.outside.user()];
             self.answer(path, &ask, true, AnswerBy::Yes, users, None)?;
             return Ok(Gate::Open);
         }
@@ -267,7 +265,13 @@ impl Engine<'_> {
         let mut console = self.console.lock().await;
         let mut prompted = false;
         let gate = loop {
-            if let Some(gate) = self.heard(path, ask)? {
+            let told = self.cancel_of(section).clone();
+            let said = tokio::select! {
+                biased;
+                said = self.outside.consents(self.shared.folder.path(), path, ask) => said,
+                _ = told.told() => break self.ended_meanwhile(path)?,
+            };
+            if let Some(gate) = self.heard(path, ask, said)? {
                 break gate;
             }
             if ask.until.is_some_and(|until| self.clock.wall() >= until) {
@@ -300,14 +304,9 @@ impl Engine<'_> {
             if !std::mem::replace(&mut prompted, true) {
                 self.recorder.prompt(Some(&self.words(path, ask)));
             }
-            let told = self.cancel_of(section).clone();
             tokio::select! {
                 biased;
-                _ = told.told() => {
-                    let reason = "the run ended while it waited for an approval".to_owned();
-                    let end = self.skip(path, SkipKind::Stopped, reason.clone(), Some(reason))?;
-                    break Gate::End(Box::new(end));
-                }
+                _ = told.told() => break self.ended_meanwhile(path)?,
                 line = lines.recv() => match line {
                     Some(line) => {
                         self.recorder.prompt(None);
@@ -328,6 +327,12 @@ impl Engine<'_> {
         Ok(gate)
     }
 
+    fn ended_meanwhile(&self, path: &StepPath) -> Result<Gate, JournalError> {
+        let reason = "the run ended while it waited for an approval".to_owned();
+        let end = self.skip(path, SkipKind::Stopped, reason.clone(), Some(reason))?;
+        Ok(Gate::End(Box::new(end)))
+    }
+
     /// What is asked at the terminal.
     fn words(&self, path: &StepPath, ask: &ApprovalAsk) -> String {
         if self.may_answer_here(ask) {
@@ -346,8 +351,8 @@ impl Engine<'_> {
 
     /// Whether a yes at the terminal is all that is asked for.
     fn may_answer_here(&self, ask: &ApprovalAsk) -> bool {
-        let user = identity::user_name();
-        ask.count == 1 && !ask.separate && may_approve(&ask.from, &user)
+        let user = self.outside.user();
+        ask.count == 1 && !ask.separate && self.outside.may_approve(&ask.from, &user)
     }
 
     fn typed(
@@ -360,7 +365,7 @@ impl Engine<'_> {
             return Ok(None);
         }
         let granted = matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes");
-        let user = identity::user_name();
+        let user = self.outside.user();
         self.answer(
             path,
             ask,
@@ -377,12 +382,15 @@ impl Engine<'_> {
     }
 
     /// What was said by `runbook approve`, where it decides.
-    fn heard(&self, path: &StepPath, ask: &ApprovalAsk) -> Result<Option<Gate>, JournalError> {
-        let prefix = format!("{APPROVE}{path}.");
-        let said = inbox::heard::<Consent>(self.shared.folder.path(), &prefix);
+    fn heard(
+        &self,
+        path: &StepPath,
+        ask: &ApprovalAsk,
+        said: Vec<Statement<Consent>>,
+    ) -> Result<Option<Gate>, JournalError> {
         let mut granted: Vec<String> = Vec::new();
         let mut reasons: Vec<String> = Vec::new();
-        for statement in said.unwrap_or_default().into_iter().flatten() {
+        for statement in said {
             // Root may speak for whoever became root.
             let user = match statement.user.as_str() {
                 "root" => statement.said.user.clone(),
@@ -392,7 +400,7 @@ impl Engine<'_> {
             let in_time = ask.until.is_none_or(|until| statement.at < until);
             let counts = statement.said.ask == ask.ask
                 && in_time
-                && may_approve(&ask.from, &user)
+                && self.outside.may_approve(&ask.from, &user)
                 && !(ask.separate && own);
             if !counts {
                 continue;

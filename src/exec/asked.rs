@@ -3,14 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::scheduler::Engine;
-use crate::base::Duration;
-use crate::host::inbox;
 
 /// What such statements are called.
 pub const CANCEL: &str = "cancel";
-
-/// How often it is looked whether somebody asks for something.
-const POLL: Duration = Duration::from_millis(500);
 
 /// Somebody asks a run to end.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -23,20 +18,15 @@ pub struct Cancellation {
 impl Engine<'_> {
     /// Waits until somebody asks the run to end, and says who and why.
     pub(super) async fn asked_to_end(&self) -> String {
-        loop {
-            self.clock.sleep(POLL).await;
-            let said = inbox::heard::<Cancellation>(self.shared.folder.path(), CANCEL);
-            let said = said.unwrap_or_default().into_iter().flatten().next();
-            if let Some(statement) = said {
-                self.forget_cancel();
-                let reason = statement.said.reason.map(|reason| format!(": {reason}"));
-                return format!("{}{}", statement.user, reason.unwrap_or_default());
-            }
-        }
+        let folder = self.shared.folder.path();
+        let statement = self.outside.asked_to_end(&self.clock, folder).await;
+        self.forget_cancel();
+        let reason = statement.said.reason.map(|reason| format!(": {reason}"));
+        format!("{}{}", statement.user, reason.unwrap_or_default())
     }
+
     /// What was asked of an earlier part of the run, or was acted on, is over.
     pub(super) fn forget_cancel(&self) {
-        // At worst it is acted on again.
-        let _ = inbox::forget(self.shared.folder.path(), CANCEL);
+        self.outside.forget_cancel(self.shared.folder.path());
     }
 }

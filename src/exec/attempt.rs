@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::Call;
 use super::scheduler::Engine;
 use crate::base::{Cancel, Deadline, Duration, EndReason, StepPath};
 use crate::event::{EffectClass, LogFile, Section};
@@ -25,6 +26,18 @@ pub(super) struct Work {
     /// Whose end ends it.
     pub section: Section,
     pub part: Part,
+}
+
+impl Work {
+    fn call(self, path: &StepPath, attempt: u32, config: Value) -> Call {
+        Call {
+            ty: self.ty,
+            path: path.clone(),
+            part: self.part,
+            attempt,
+            config,
+        }
+    }
 }
 
 /// How an attempt ended.
@@ -59,7 +72,8 @@ impl Engine<'_> {
             effect = Effect::new(Arc::clone(&scope));
             Means::Act(&effect)
         };
-        let doing = work.ty.execute(config, means);
+        let call = work.call(path, attempt, config);
+        let doing = self.outside.execute(call, means);
         let (result, told) = self.attend(work, doing, &own, deadline).await;
         AttemptEnd {
             result,
@@ -80,7 +94,7 @@ impl Engine<'_> {
         let (scope, own) = self.scope(work, path, 1, deadline);
         // It may look, and no more: whatever the step itself may.
         let observe = Observe::new(scope);
-        let looking = work.ty.preview(config, &observe);
+        let looking = self.outside.preview(work.call(path, 1, config), &observe);
         self.attend(work, looking, &own, deadline).await.0
     }
 

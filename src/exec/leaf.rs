@@ -214,7 +214,7 @@ impl Engine<'_> {
             let attempt_timeout = end.told == Some(EndReason::Timeout)
                 && !deadline.passed(&self.clock)
                 && !self.is_told(node.section);
-            let (judged, shortfall_delay) = self.judge(
+            let (judged, full_delay) = self.judge(
                 step,
                 path,
                 local,
@@ -223,8 +223,14 @@ impl Engine<'_> {
                 &policy,
                 attempt_timeout,
             );
-            let delay = match (&judged, shortfall_delay) {
-                (Judged::Bad { error, .. }, Some(delay)) if !self.is_told(node.section) => {
+            let delay = match (&judged, full_delay) {
+                (Judged::Bad { error, .. }, Some(full)) if !self.is_told(node.section) => {
+                    // Many who failed together do not come back together.
+                    let jitter = step.retry.as_ref().is_some_and(|retry| retry.jitter);
+                    let delay = match jitter {
+                        true => self.outside.part_of(full),
+                        false => full,
+                    };
                     let note = StepAttempt {
                         error: error.to_string(),
                         delay_ms: delay.as_millis(),

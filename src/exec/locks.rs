@@ -4,15 +4,12 @@ use serde_json::{Map, Value};
 
 use super::leaf::End;
 use super::scheduler::Engine;
-use crate::base::{Duration, StepPath};
+use crate::base::StepPath;
 use crate::compile::{Local, Program, World};
 use crate::event::{JournalError, Section, SkipKind};
 use crate::expr::{Evaluated, RootSource};
 use crate::host::lock::{Lock as Held, Taken};
 use crate::model::{Lock, OnConflict, Step};
-
-/// How often it is looked whether a lock is free.
-const POLL: Duration = Duration::from_millis(100);
 
 /// What a run of `program` locks as a whole, where it does, and what it does where another run holds
 /// that.
@@ -106,7 +103,7 @@ impl Engine<'_> {
                     let end = self.skip(path, SkipKind::Stopped, reason.clone(), Some(reason))?;
                     return Ok(StepLock::End(Box::new(end)));
                 }
-                () = self.clock.sleep(POLL) => {}
+                () = self.locks.wait(&self.clock) => {}
             }
         }
     }

@@ -10,6 +10,7 @@ mod attempt;
 mod foreach;
 mod leaf;
 mod locks;
+mod outside;
 mod past;
 mod plan;
 mod probe;
@@ -38,7 +39,8 @@ use crate::plan::Pledge;
 pub use approval::{APPROVE, Consent, Console, may_approve};
 pub use asked::{CANCEL, Cancellation};
 pub use locks::whole_key;
-pub use past::{Edits, Past, again_from, compare_edit};
+pub use outside::{Call, Machine, Outside};
+pub use past::{Edits, Past, again_from, compare_edit, stays_failed, world_after};
 pub use plan::plan;
 pub use scheduler::{playbook_info, run};
 pub use secrets::{SecretError, Secrets, resolve as resolve_secrets};
@@ -69,6 +71,8 @@ pub struct Request<'a> {
     pub digest_key: Vec<u8>,
     /// The source of time.
     pub clock: Clock,
+    /// What it reaches of the world.
+    pub outside: &'a dyn Outside,
     /// The run's folder.
     pub folder: Arc<RunFolder>,
     /// Where durable events go first.

@@ -14,7 +14,7 @@ use crate::event::{
     Event, Happening, Redactor, RepeatClass, RunResume, RunState, RunStatus, Section, SkipKind,
     Status, StepResolve, StepState,
 };
-use crate::expr::from_json;
+use crate::expr::{EvalError, from_json};
 use crate::model::Step;
 use crate::step::Partial;
 
@@ -207,6 +207,43 @@ pub fn again_from(program: &Program, from: usize) -> Vec<StepId> {
     let places = (0..again.len()).filter(|at| again[*at]);
     let main = places.filter(|at| program.nodes()[*at].section == Section::Main);
     main.map(|at| program.step(at).id.value.clone()).collect()
+}
+
+/// The step that failed and keeps a run from being gone on with by itself: somebody has to try it
+/// again.
+pub fn stays_failed(past: &RunState) -> Option<&StepState> {
+    past.whole_steps()
+        .find(|step| step.status == Status::Failed && !step.allowed)
+}
+
+/// What expressions read once a run has come to `state`.
+///
+/// # Errors
+/// When a variable has no value.
+pub fn world_after(
+    program: &Program,
+    state: &RunState,
+    params: &Map<String, Value>,
+    secrets: &Secrets,
+) -> Result<World, EvalError> {
+    let values: Map<String, Value> = secrets
+        .iter()
+        .map(|(name, value)| (name.to_owned(), value.into()))
+        .collect();
+    let run = run_value(
+        &state.run,
+        &state.playbook.name,
+        state.status,
+        state.started_at,
+    );
+    let world = World::new(program, params.clone(), Some(values), run)?;
+    for at in 0..program.nodes().len() {
+        let step = state.step(&StepPath::step(program.step(at).id.value.clone()));
+        if let Some(step) = step.filter(|step| step.status.is_over()) {
+            world.set_step(at, value_of(step));
+        }
+    }
+    Ok(world)
 }
 
 /// What an edit of the playbook between two parts of a run means for the steps that are finished.

@@ -13,7 +13,7 @@ use crate::base::{Deadline, Duration, EndReason, StepPath};
 use crate::compile::{Local, StepValue};
 use crate::event::{ApprovalKind, EffectClass, Section, Status};
 use crate::expr::{Evaluated, from_json};
-use crate::host::{Part, identity};
+use crate::host::Part;
 use crate::model::{FailOn, OnError, Step};
 use crate::plan::{self, Decision, Described, Looked, Plan, Planned};
 use crate::step::{Description, Partial, Preview, StepErrorKind};
@@ -95,8 +95,8 @@ impl Engine<'_> {
             schema_version: 1,
             playbook: playbook_info(self.program),
             params,
-            host: identity::host_name(),
-            user: identity::user_name(),
+            host: self.outside.host(),
+            user: self.outside.user(),
             at: self.clock.wall(),
             lock: None,
             estimate: None,

@@ -28,7 +28,8 @@ pub(super) enum Shortfall<'a> {
 }
 
 impl Policy<'_> {
-    /// The wait before the next attempt after attempt `attempt`; `None` where there is no next.
+    /// The wait before the next attempt after attempt `attempt`, before chance makes it shorter; `None`
+    /// where there is no next.
     pub fn next_delay(&self, attempt: u32, shortfall: &Shortfall<'_>) -> Option<Duration> {
         let retry = self.retry?;
         if attempt >= retry.attempts || !self.may_repeat() {
@@ -46,7 +47,7 @@ impl Policy<'_> {
                 _ => false,
             },
         };
-        again.then(|| jittered(full_delay(retry, attempt), retry.jitter))
+        again.then(|| full_delay(retry, attempt))
     }
 
     /// A `once` step is never retried; a generic step is `once` by default because nobody knows
@@ -79,20 +80,9 @@ fn full_delay(retry: &Retry, attempt: u32) -> Duration {
     }
 }
 
-/// A random part of `delay`, from nothing to all of it, so that many who failed together do not
-/// come back together.
-fn jittered(delay: Duration, jitter: bool) -> Duration {
-    let millis = delay.as_millis();
-    if !jitter || millis == 0 {
-        return delay;
-    }
-    let random = getrandom::u64().unwrap_or(millis);
-    Duration::from_millis(random % (millis + 1))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Policy, Shortfall, full_delay, jittered};
+    use super::{Policy, Shortfall, full_delay};
     use crate::base::Duration;
     use crate::event::{EffectClass, RepeatClass};
     use crate::model::Retry;
@@ -117,9 +107,6 @@ mod tests {
             .map(|n| full_delay(&retry(), n).as_millis())
             .collect();
         assert_eq!(delays, [1000, 2000, 3000, 3000]);
-        for _ in 0..100 {
-            assert!(jittered(Duration::from_millis(50), true).as_millis() <= 50);
-        }
     }
 
     #[test]

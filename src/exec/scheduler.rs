@@ -16,7 +16,7 @@ use super::past::Replay;
 use super::recorder::Recorder;
 use super::undo::Done;
 use super::verdict::Verdict;
-use super::{Console, Ended, Past, Request, StartError};
+use super::{Console, Ended, Outside, Past, Request, StartError};
 use crate::base::{Cancel, Clock, Deadline, Duration, EndReason, RunId, StepPath};
 use crate::compile::{Program, World, run_value};
 use crate::event::{
@@ -24,10 +24,10 @@ use crate::event::{
     SkipKind, Status,
 };
 use crate::expr::EvalError;
+use crate::host::Shared;
 use crate::host::connect::Connections;
 use crate::host::lock::Locks;
 use crate::host::signals::{EndSignal, Signals};
-use crate::host::{Shared, identity};
 use crate::model::Tree;
 use crate::plan::Pledge;
 use crate::step::Partial;
@@ -46,6 +46,7 @@ pub(super) struct Engine<'a> {
     pub recorder: Recorder<'a>,
     pub world: World,
     pub clock: Clock,
+    pub outside: &'a dyn Outside,
     pub permits: Semaphore,
     main: Cancel,
     finally: Cancel,
@@ -121,6 +122,7 @@ pub(super) fn engine<'a>(
         ),
         world,
         clock: request.clock.clone(),
+        outside: request.outside,
         permits: Semaphore::new(request.max_parallel.clamp(1, Semaphore::MAX_PERMITS)),
         main: Cancel::new(),
         finally: Cancel::new(),
@@ -135,9 +137,7 @@ pub(super) fn engine<'a>(
         plan: request.plan,
         console: tokio::sync::Mutex::new(request.console),
         paused: Cell::new(false),
-        requester: past
-            .as_ref()
-            .map_or_else(identity::user_name, |past| past.state.user.clone()),
+        requester: request.outside.requester(past.as_ref()),
         replay: past.as_ref().map(super::Past::replay),
     };
     let rest = Rest {
@@ -183,8 +183,8 @@ pub async fn run(request: Request<'_>) -> Result<Ended, StartError> {
         playbook: playbook_info(program),
         params,
         steps: program.planned(),
-        host: identity::host_name(),
-        user: identity::user_name(),
+        host: engine.outside.host(),
+        user: engine.outside.user(),
         pid: std::process::id(),
         engine: env!("CARGO_PKG_VERSION").to_owned(),
         lock,

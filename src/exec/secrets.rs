@@ -31,6 +31,13 @@ impl Secrets {
     }
 }
 
+/// Secrets whose values are known already.
+impl FromIterator<(String, String)> for Secrets {
+    fn from_iter<T: IntoIterator<Item = (String, String)>>(values: T) -> Self {
+        Self(values.into_iter().collect())
+    }
+}
+
 /// A secret that cannot be used.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("secret `{name}`: {message}")]

@@ -16,17 +16,22 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use tokio::sync::Notify;
 
 use super::{HostError, StateDir, run_folder};
-use crate::base::RunId;
+use crate::base::{Clock, Duration, RunId};
 
 /// The folder that all users of the machine share.
 const SHARED: &str = "/run/lock/runbook";
+
+/// How often it is looked whether a lock is free.
+const POLL: Duration = Duration::from_millis(100);
 
 /// What is read of a lock's file at most, in bytes.
 const LONGEST: u64 = 16 << 10;
@@ -70,22 +75,52 @@ pub struct Locks {
     /// Where they are if there is no folder for all users.
     own: PathBuf,
     folder: OnceCell<PathBuf>,
+    /// Where nobody else locks anything: the keys that are held, in memory.
+    alone: Option<Keys>,
     me: Holder,
     // The keys that the run holds as a whole.
     whole: BTreeSet<String>,
 }
 
+/// The keys that are held where nobody else locks anything.
+type Keys = Arc<Alone>;
+
+#[derive(Debug, Default)]
+struct Alone {
+    held: Mutex<BTreeSet<String>>,
+    freed: Notify,
+}
+
 /// A lock that is held; given back when it is dropped.
 #[derive(Debug)]
-pub struct Lock(Option<File>);
+pub struct Lock(Held);
+
+#[derive(Debug)]
+enum Held {
+    /// By the run as a whole.
+    Whole,
+    File(File),
+    Alone(Keys, String),
+}
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        if let Some(file) = &self.0 {
-            // Nobody has to be told of an orderly end.
-            let _ = file.set_len(0);
+        match &self.0 {
+            Held::Whole => {}
+            Held::File(file) => {
+                // Nobody has to be told of an orderly end.
+                let _ = file.set_len(0);
+            }
+            Held::Alone(keys, key) => {
+                keys_of(keys).remove(key);
+                keys.freed.notify_waiters();
+            }
         }
     }
+}
+
+fn keys_of(keys: &Keys) -> MutexGuard<'_, BTreeSet<String>> {
+    keys.held.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What came of trying to take a lock.
@@ -104,6 +139,7 @@ impl Locks {
         Self {
             own: state.path().join("locks"),
             folder: OnceCell::new(),
+            alone: None,
             me,
             whole: BTreeSet::new(),
         }
@@ -125,6 +161,18 @@ impl Locks {
         Ok(self.folder.get_or_init(|| folder))
     }
 
+    /// The locks of a run that is alone in the world: its steps exclude each other, and nothing is
+    /// written.
+    pub fn alone(me: Holder) -> Self {
+        Self {
+            own: PathBuf::new(),
+            folder: OnceCell::new(),
+            alone: Some(Keys::default()),
+            me,
+            whole: BTreeSet::new(),
+        }
+    }
+
     /// The run as a whole holds `key`: its steps need not take it.
     pub fn holds_whole(&mut self, key: &str) {
         self.whole.insert(key.to_owned());
@@ -136,7 +184,14 @@ impl Locks {
     /// When its file cannot be opened or written, or there is no folder for it and none can be made.
     pub fn try_take(&self, key: &str) -> Result<Taken, HostError> {
         if self.whole.contains(key) {
-            return Ok(Taken::Held(Lock(None)));
+            return Ok(Taken::Held(Lock(Held::Whole)));
+        }
+        if let Some(keys) = &self.alone {
+            if keys_of(keys).insert(key.to_owned()) {
+                let held = Held::Alone(Arc::clone(keys), key.to_owned());
+                return Ok(Taken::Held(Lock(held)));
+            }
+            return Ok(Taken::Busy(Some(Box::new(self.me.clone()))));
         }
         let name = hex::encode(&Sha256::digest(key.as_bytes())[..16]);
         let path = self.folder()?.join(format!("{name}.lock"));
@@ -169,7 +224,16 @@ impl Locks {
             .and_then(|()| file.rewind())
             .and_then(|()| file.write_all(&text))
             .map_err(|e| error(&e))?;
-        Ok(Taken::Held(Lock(Some(file))))
+        Ok(Taken::Held(Lock(Held::File(file))))
+    }
+
+    /// Waits until it is worth to try again.
+    pub async fn wait(&self, clock: &Clock) {
+        match &self.alone {
+            // Nobody tells that a file is no longer locked.
+            None => clock.sleep(POLL).await,
+            Some(keys) => keys.freed.notified().await,
+        }
     }
 
     /// Whether `holder` is this very run.
@@ -294,7 +358,6 @@ mod tests {
             unreachable!("nobody holds it")
         };
         // As it is after a kill: the file still names the holder.
-        drop(held.0.as_ref().map(|file| file.try_clone().unwrap()));
         let text = std::fs::read(one.folder().unwrap().join(name_of(key))).unwrap();
         drop(held);
         std::fs::write(one.folder().unwrap().join(name_of(key)), text).unwrap();
@@ -302,6 +365,30 @@ mod tests {
         // The run itself may go on.
         assert!(matches!(one.try_take(key).unwrap(), Taken::Held(_)));
         drop(folder);
+    }
+
+    #[test]
+    fn who_is_alone_excludes_only_itself() {
+        let me = Holder {
+            key: String::new(),
+            run: RunId::from_parts(1, 1),
+            playbook: "weekly".to_owned(),
+            user: "ops".to_owned(),
+            pid: 1,
+            since: jiff::Timestamp::UNIX_EPOCH,
+            state: "/nowhere".into(),
+        };
+        let locks = Locks::alone(me);
+        let Taken::Held(held) = locks.try_take("a").unwrap() else {
+            unreachable!("nobody holds it")
+        };
+        let Taken::Busy(Some(holder)) = locks.try_take("a").unwrap() else {
+            unreachable!("it is held")
+        };
+        assert!(locks.is_me(&holder));
+        assert!(matches!(locks.try_take("b").unwrap(), Taken::Held(_)));
+        drop(held);
+        assert!(matches!(locks.try_take("a").unwrap(), Taken::Held(_)));
     }
 
     fn name_of(key: &str) -> String {

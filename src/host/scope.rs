@@ -37,7 +37,7 @@ pub struct Shared {
 }
 
 /// Which part of a step is at work.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Part {
     /// The step itself.
     #[default]

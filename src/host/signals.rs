@@ -39,7 +39,10 @@ impl EndSignal {
 
 /// Listens to the signals that tell the engine to end.
 #[derive(Debug)]
-pub struct Signals {
+pub struct Signals(Option<Listening>);
+
+#[derive(Debug)]
+struct Listening {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
@@ -52,19 +55,27 @@ impl Signals {
     /// When the system refuses.
     pub fn listen() -> Result<Self, HostError> {
         let listen = |kind| signal(kind).map_err(|e| HostError::io("listen to signals", &e));
-        Ok(Self {
+        Ok(Self(Some(Listening {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
             hangup: listen(SignalKind::hangup())?,
-        })
+        })))
+    }
+
+    /// Listens to none: they end the process by themselves.
+    pub fn none() -> Self {
+        Self(None)
     }
 
     /// The next one.
     pub async fn next(&mut self) -> EndSignal {
+        let Some(listening) = &mut self.0 else {
+            return std::future::pending().await;
+        };
         tokio::select! {
-            _ = self.interrupt.recv() => EndSignal::Interrupt,
-            _ = self.terminate.recv() => EndSignal::Terminate,
-            _ = self.hangup.recv() => EndSignal::Hangup,
+            _ = listening.interrupt.recv() => EndSignal::Interrupt,
+            _ = listening.terminate.recv() => EndSignal::Terminate,
+            _ = listening.hangup.recv() => EndSignal::Hangup,
         }
     }
 }

@@ -164,7 +164,7 @@ pub const REPORT_FORMATS: &[(&str, Format)] = &[
 ];
 
 impl Decoder<'_> {
-    pub fn params(&mut self, entry: &Entry) -> IndexMap<String, Param> {
+    pub(super) fn params(&mut self, entry: &Entry) -> IndexMap<String, Param> {
         let mut params = IndexMap::new();
         for entry in self.named(entry, "params") {
             if let Some(param) = self.param(entry) {
@@ -260,8 +260,8 @@ impl Decoder<'_> {
         value
     }
 
-    /// A value in which expressions are not taken.
-    fn plain(&mut self, node: &Node, as_text: bool) -> Value {
+    /// A value in which expressions are not taken; its scalars are texts where `as_text`.
+    pub fn plain(&mut self, node: &Node, as_text: bool) -> Value {
         match &node.kind {
             Kind::Scalar(scalar) if as_text && !node.is_null() => {
                 Value::String(scalar.text.to_string())
@@ -280,7 +280,7 @@ impl Decoder<'_> {
         }
     }
 
-    pub fn secrets(&mut self, entry: &Entry) -> IndexMap<String, SecretDecl> {
+    pub(super) fn secrets(&mut self, entry: &Entry) -> IndexMap<String, SecretDecl> {
         let mut secrets = IndexMap::new();
         for entry in self.named(entry, "secrets") {
             if let Some(source) = self.secret_source(entry) {
@@ -332,7 +332,7 @@ impl Decoder<'_> {
         }
     }
 
-    pub fn connections(&mut self, entry: &Entry) -> IndexMap<String, Connection> {
+    pub(super) fn connections(&mut self, entry: &Entry) -> IndexMap<String, Connection> {
         let mut connections = IndexMap::new();
         for entry in self.named(entry, "connections") {
             if let Some(connection) = self.connection(entry) {
@@ -389,7 +389,7 @@ impl Decoder<'_> {
         })
     }
 
-    pub fn vars(&mut self, entry: &Entry) -> IndexMap<String, Var> {
+    pub(super) fn vars(&mut self, entry: &Entry) -> IndexMap<String, Var> {
         let mut vars = IndexMap::new();
         for entry in self.named(entry, "vars") {
             // A variable may hold a secret; where it flows is checked where it is used.
@@ -405,7 +405,7 @@ impl Decoder<'_> {
         vars
     }
 
-    pub fn reports(&mut self, entry: &Entry) -> Vec<ReportDecl> {
+    pub(super) fn reports(&mut self, entry: &Entry) -> Vec<ReportDecl> {
         let Some(items) = entry.value.as_seq() else {
             self.wrong_type("reports", "a list", &entry.value);
             return Vec::new();

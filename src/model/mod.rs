@@ -19,7 +19,7 @@ pub use declare::{
 };
 pub use playbook::{Defaults, Order, Playbook, decode as decode_playbook};
 pub use project::{PROJECT_FILE, Project, decode as decode_project};
-pub use read::is_name;
+pub use read::{Decoder, is_name};
 pub use step::FailOn;
 pub use step::{
     Approval, Foreach, Lock, OnConflict, OnError, OnTimeout, Retry, Step, Undo, Verify,

@@ -242,7 +242,7 @@ impl Decoder<'_> {
         labels
     }
 
-    pub fn defaults(&mut self, entry: &Entry) -> Defaults {
+    pub(super) fn defaults(&mut self, entry: &Entry) -> Defaults {
         let Some(mut map) = self.map(&entry.value, "`defaults`") else {
             return Defaults::default();
         };

@@ -1,5 +1,5 @@
-//! Small readers that every part of the decoder uses: each takes a node, and says what is wrong
-//! with it.
+//! Small readers that every part of the decoder uses, and whoever else reads a file of the language:
+//! each takes a node, and says what is wrong with it.
 
 use std::ops::Range;
 
@@ -10,7 +10,8 @@ use crate::expr::{Expr, Template, contains_expression};
 use crate::step::Registry;
 
 /// What decoding needs at hand.
-pub(super) struct Decoder<'a> {
+#[derive(Debug)]
+pub struct Decoder<'a> {
     /// The step types.
     pub registry: &'a Registry,
     /// The text that the tree was read from.
@@ -35,6 +36,7 @@ pub(super) fn locator<'t>(
 }
 
 impl Decoder<'_> {
+    /// Tells an error at a place.
     pub fn error(&mut self, code: Code, span: Span, message: impl Into<String>) {
         self.diagnostics
             .push(Diagnostic::error(code, message).at(span));
@@ -143,6 +145,7 @@ impl Decoder<'_> {
             .ok()
     }
 
+    /// A length of time.
     pub fn duration(&mut self, entry: &Entry) -> Option<Duration> {
         let text = self.text(entry)?;
         match text.value.parse() {
@@ -154,6 +157,7 @@ impl Decoder<'_> {
         }
     }
 
+    /// A whole number from `min` to `max`.
     pub fn int(&mut self, entry: &Entry, min: i64, max: i64) -> Option<i64> {
         match entry.value.resolve() {
             Resolved::Int(value) if (min..=max).contains(&value) => Some(value),
@@ -172,6 +176,7 @@ impl Decoder<'_> {
         }
     }
 
+    /// A finite number, at least `min`.
     pub fn number(&mut self, entry: &Entry, min: f64) -> Option<f64> {
         let value = match entry.value.resolve() {
             Resolved::Int(value) => value as f64,
@@ -192,6 +197,7 @@ impl Decoder<'_> {
         Some(value)
     }
 
+    /// `true` or `false`.
     pub fn bool(&mut self, entry: &Entry) -> Option<bool> {
         match entry.value.resolve() {
             Resolved::Bool(value) => Some(value),

@@ -224,7 +224,7 @@ pub enum OnConflict {
 const MOST_ATTEMPTS: i64 = 1000;
 
 impl Decoder<'_> {
-    pub fn steps(&mut self, entry: &Entry) -> Vec<Step> {
+    pub(super) fn steps(&mut self, entry: &Entry) -> Vec<Step> {
         if entry.value.is_null() {
             return Vec::new();
         }
@@ -507,7 +507,7 @@ impl Decoder<'_> {
     }
 
     /// A duration that is longer than nothing.
-    pub fn positive_duration(&mut self, entry: &Entry) -> Option<Spanned<Duration>> {
+    pub(super) fn positive_duration(&mut self, entry: &Entry) -> Option<Spanned<Duration>> {
         let duration = self.duration(entry)?;
         if duration == Duration::ZERO {
             let message = format!("`{}` has to be longer than 0s", entry.key.value);
@@ -569,7 +569,7 @@ impl Decoder<'_> {
     }
 
     /// `whole` is that of a playbook, whose key may be left out.
-    pub fn lock(&mut self, entry: &Entry, whole: bool) -> Option<Lock> {
+    pub(super) fn lock(&mut self, entry: &Entry, whole: bool) -> Option<Lock> {
         let mut map = self.map(&entry.value, "`lock`")?;
         let key = match map.take("key") {
             Some(entry) => Some(self.template(entry)?),

@@ -18,6 +18,7 @@ mod pen;
 mod script;
 mod tally;
 pub mod terminal;
+pub mod trial;
 
 use self::terminal::{Look, Verbosity};
 pub use crate::base::{Format, FormatError, ReportFile};

@@ -83,7 +83,7 @@ fn section(text: &mut String, schema: &Value, title: &str, properties: &Value, o
 }
 
 /// The table of an object's keys, and those of the objects in it.
-fn table(text: &mut String, schema: &Value, properties: &Value, of: &Value) {
+pub(super) fn table(text: &mut String, schema: &Value, properties: &Value, of: &Value) {
     let Some(properties) = properties.as_object() else {
         return;
     };

@@ -10,8 +10,8 @@ use crate::host::connect;
 use crate::model::{FailOn, ParamType, REPORT_FORMATS};
 use crate::step::{AnyStep, Registry};
 
-const NAME: &str = "^[a-z][a-z0-9_]{0,39}$";
-const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
+pub(super) const NAME: &str = "^[a-z][a-z0-9_]{0,39}$";
+pub(super) const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 
 /// The schema of playbooks.
 pub(super) fn playbook(registry: &Registry) -> Value {
@@ -239,7 +239,7 @@ fn descend(map: Map<String, Value>) -> Map<String, Value> {
     map.into_iter().map(step).collect()
 }
 
-fn object(properties: Value, required: &[&str]) -> Value {
+pub(super) fn object(properties: Value, required: &[&str]) -> Value {
     let mut schema =
         json!({ "type": "object", "additionalProperties": false, "properties": properties });
     if !required.is_empty() {
@@ -248,7 +248,7 @@ fn object(properties: Value, required: &[&str]) -> Value {
     schema
 }
 
-fn duration(about: &str) -> Value {
+pub(super) fn duration(about: &str) -> Value {
     json!({ "type": "string", "description": about, "examples": ["90s", "5m", "2h30m"] })
 }
 
@@ -260,11 +260,11 @@ fn scalar() -> Value {
     json!({ "type": ["string", "number", "boolean"] })
 }
 
-fn words<T>(words: &[(&'static str, T)]) -> Vec<&'static str> {
+pub(super) fn words<T>(words: &[(&'static str, T)]) -> Vec<&'static str> {
     words.iter().map(|(word, _)| *word).collect()
 }
 
-fn extend(properties: &mut Value, more: Value) {
+pub(super) fn extend(properties: &mut Value, more: Value) {
     if let (Value::Object(own), Value::Object(more)) = (properties, more) {
         own.extend(more);
     }

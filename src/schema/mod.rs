@@ -6,6 +6,7 @@
 mod keys;
 mod language;
 mod reference;
+mod trial;
 
 use std::path::PathBuf;
 
@@ -23,6 +24,11 @@ pub fn playbook(registry: &Registry) -> Value {
 /// The JSON Schema of project files.
 pub fn project() -> Value {
     language::project()
+}
+
+/// The JSON Schema of test files.
+pub fn test() -> Value {
+    trial::schema()
 }
 
 /// A file that is generated.
@@ -43,6 +49,7 @@ pub fn generated(registry: &Registry) -> Vec<Generated> {
     let mut files = vec![
         json("schemas/playbook.schema.json", &playbook(registry)),
         json("schemas/project.schema.json", &project()),
+        json("schemas/test.schema.json", &test()),
         json("schemas/audit.schema.json", &crate::model::audit_schema()),
     ];
     files.extend(reference::pages(registry));

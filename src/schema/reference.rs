@@ -61,6 +61,10 @@ pub(super) fn pages(registry: &Registry) -> Vec<Generated> {
             content: super::keys::page(GENERATED, &super::playbook(registry)),
         },
         Generated {
+            path: PathBuf::from("docs/reference/tests.md"),
+            content: super::trial::page(GENERATED),
+        },
+        Generated {
             path: PathBuf::from("docs/reference/diagnostics.md"),
             content: diagnostics(),
         },

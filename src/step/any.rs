@@ -44,6 +44,8 @@ pub trait AnyStep: Send + Sync {
     fn effect(&self) -> EffectClass;
     /// What may be done after a crash in its middle.
     fn repeat(&self) -> RepeatClass;
+    /// Whether it reaches nothing outside of its run.
+    fn is_pure(&self) -> bool;
     /// Whether its effect is its author's to declare.
     fn is_generic(&self) -> bool;
     /// The schema of its configuration, with everything inline; `description` is its public page.
@@ -134,6 +136,10 @@ macro_rules! typed {
 
         fn repeat(&self) -> RepeatClass {
             T::REPEAT
+        }
+
+        fn is_pure(&self) -> bool {
+            T::PURE
         }
 
         fn is_generic(&self) -> bool {

@@ -22,7 +22,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use any::{Acts, AnyStep, Generics, Looks, Means, RawOutcome};
+pub use any::{Acts, AnyStep, Generics, LocalFuture, Looks, Means, RawOutcome};
 pub use outcome::{Change, Description, Outcome, Preview, StepError, StepErrorKind};
 pub use partial::Partial;
 pub use registry::{Registry, StepDoc};
@@ -41,6 +41,9 @@ pub trait StepType: Send + Sync + 'static {
 
     /// What may be done after a crash in its middle.
     const REPEAT: RepeatClass;
+
+    /// Whether it reaches nothing outside of its run, so that a test of a playbook runs it for real.
+    const PURE: bool = false;
 
     /// What the author writes below the type.
     type Config: DeserializeOwned + JsonSchema + Send + Sync;

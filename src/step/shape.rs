@@ -213,6 +213,30 @@ impl Shape {
         }
     }
 
+    /// The same with no key that must be there.
+    pub fn without_required(self) -> Self {
+        match self {
+            Self::List { item, .. } => Self::List {
+                item: Box::new(item.without_required()),
+                min_items: 0,
+            },
+            Self::Map(value) => Self::Map(Box::new(value.without_required())),
+            Self::Object(fields) => Self::Object(
+                { fields.into_iter() }
+                    .map(|field| Field {
+                        required: false,
+                        shape: field.shape.without_required(),
+                        ..field
+                    })
+                    .collect(),
+            ),
+            Self::OneOf(shapes) => {
+                Self::OneOf(shapes.into_iter().map(Self::without_required).collect())
+            }
+            other => other,
+        }
+    }
+
     /// The fields of a mapping with known keys.
     pub fn fields(&self) -> &[Field] {
         match self {

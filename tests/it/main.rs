@@ -41,5 +41,6 @@ mod stopped;
 mod support;
 mod syscalls;
 mod tampered;
+mod trial;
 mod verbs;
 mod witness;

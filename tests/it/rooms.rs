@@ -17,6 +17,7 @@ const ORDER: &[&[&str]] = &[
     &["compile"],
     &["plan"],
     &["exec"],
+    &["trial"],
     &["audit", "report", "schema"],
     &["cli"],
 ];

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use runbook::base::{Clock, RunId, StepPath};
 use runbook::compile::{self, Program};
 use runbook::event::{Event, Happening, NoJournal, RunState, RunStatus, Sink, Status};
-use runbook::exec::{Ended, Request, Secrets, run};
+use runbook::exec::{Ended, Machine, Request, Secrets, run};
 use runbook::host::lock::{Holder, Locks};
 use runbook::host::signals::Signals;
 use runbook::host::{RunFolder, StateDir};
@@ -62,6 +62,7 @@ async fn play(text: &str) -> (Ended, RunState, Vec<Happening>) {
         secrets: Secrets::default(),
         digest_key: vec![0; 32],
         clock: Clock::system(),
+        outside: &Machine,
         folder: Arc::new(RunFolder::create(&state, &id).unwrap()),
         journal: &NoJournal,
         sinks: vec![&mut keep],

@@ -93,6 +93,22 @@ fn a_dry_run_touches_nothing() {
 }
 
 #[test]
+fn validation_looks_at_nothing_but_the_files_named() {
+    let (ran, lines) = traced(&["validate"], "open,openat,openat2", PLAYBOOK);
+    ran.expect_code(0);
+    let opened = { lines.iter() }
+        .filter(|line| !line.contains("ENOENT"))
+        .filter_map(|line| line.split('"').nth(1));
+    let of_loader = |path: &&str| path.contains(".so") || path.starts_with("/proc/self/");
+    let opened: Vec<&str> = opened.filter(|path| !of_loader(path)).collect();
+    assert!(opened.contains(&"playbook.yaml"), "{lines:#?}");
+    assert!(
+        opened.iter().all(|path| *path == "playbook.yaml"),
+        "{opened:#?}"
+    );
+}
+
+#[test]
 fn an_intent_is_on_disk_before_its_effect() {
     let playbook = "\
 runbook: v1

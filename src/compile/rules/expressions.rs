@@ -87,7 +87,12 @@ fn check_step(
 }
 
 /// A condition is true or false.
-fn condition(key: &str, expr: &Expr, scope: &dyn TypeScope, diagnostics: &mut Diagnostics) {
+pub(in crate::compile) fn condition(
+    key: &str,
+    expr: &Expr,
+    scope: &dyn TypeScope,
+    diagnostics: &mut Diagnostics,
+) {
     let ty = expr.infer(scope, diagnostics);
     if ty.contains_secret() {
         secret_flows(key, expr.span(), diagnostics);

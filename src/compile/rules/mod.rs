@@ -2,7 +2,7 @@
 
 mod config;
 mod effect;
-mod expressions;
+pub(super) mod expressions;
 mod lints;
 mod params;
 mod skipped;

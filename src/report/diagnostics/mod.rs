@@ -21,6 +21,8 @@ use crate::diag::{self, Diagnostic, Position, Severity, Sources, Style};
 pub struct Checked<'a> {
     /// The file, as people named it.
     pub name: &'a str,
+    /// Whether it holds tests of a playbook; else it is one.
+    pub is_test: bool,
     /// What was found in it and in what it uses, in the order in which it is told.
     pub diagnostics: &'a [Diagnostic],
 }
@@ -58,7 +60,14 @@ fn text(checked: &[Checked], sources: &Sources, style: Style) -> String {
 
 /// `2 errors, 1 warning in 3 playbooks`.
 fn closing(checked: &[Checked]) -> String {
-    let playbooks = amount::plural(checked.len(), "playbook");
+    let tests = checked.iter().filter(|checked| checked.is_test).count();
+    let files = amount::plural(tests, "test file");
+    let playbooks = amount::plural(checked.len() - tests, "playbook");
+    let playbooks = match checked.len() - tests {
+        _ if tests == 0 => playbooks,
+        0 => files,
+        _ => format!("{playbooks} and {files}"),
+    };
     let counts = Counts::of(each_once(checked));
     if counts.errors + counts.warnings == 0 {
         let are = if checked.len() == 1 { "is" } else { "are" };

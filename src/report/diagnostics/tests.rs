@@ -70,7 +70,11 @@ fn told(format: Format) -> String {
     let (sources, all) = example();
     let checked: Vec<Checked> = all
         .iter()
-        .map(|(name, diagnostics)| Checked { name, diagnostics })
+        .map(|(name, diagnostics)| Checked {
+            name,
+            is_test: false,
+            diagnostics,
+        })
         .collect();
     render(format, &checked, &sources, Style::Plain).unwrap()
 }
@@ -113,6 +117,7 @@ fn as_junit() {
 #[test]
 fn nothing_to_tell() {
     let checked = [Checked {
+        is_test: false,
         name: "a.yaml",
         diagnostics: &[],
     }];

@@ -57,6 +57,7 @@ impl StepType for Assert {
     const NAME: &'static str = "flow.assert";
     const EFFECT: EffectClass = EffectClass::Read;
     const REPEAT: RepeatClass = RepeatClass::Idempotent;
+    const PURE: bool = true;
     type Config = Config;
     type Outputs = Outputs;
 

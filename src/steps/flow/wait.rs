@@ -49,6 +49,7 @@ impl StepType for Wait {
     const NAME: &'static str = "flow.wait";
     const EFFECT: EffectClass = EffectClass::Read;
     const REPEAT: RepeatClass = RepeatClass::Idempotent;
+    const PURE: bool = true;
     type Config = Config;
     type Outputs = Outputs;
 

@@ -140,15 +140,15 @@ impl Config {
         }
     }
 
-    /// What is looked for, `now`.
+    /// What is looked for, `now`; stamps that say no zone are in that of `here`.
     ///
     /// # Errors
     /// One sentence: what is wrong with the configuration.
-    fn query(&self, now: Timestamp) -> Result<Query, String> {
+    fn query(&self, now: Timestamp, here: fn() -> TimeZone) -> Result<Query, String> {
         let timestamp = self.timestamp.as_ref();
         let zone = match timestamp.and_then(|stamp| stamp.zone.as_deref()) {
             Some(name) => stamp::zone(name)?,
-            None => TimeZone::system(),
+            None => here(),
         };
         let custom = stamp::Custom {
             format: timestamp.and_then(|stamp| stamp.format.clone()),
@@ -244,7 +244,8 @@ impl StepType for Scan {
                 "`warn: {warn}` is never reached: more than `max: {max}` lines are critical"
             ));
         }
-        config.query(Timestamp::now()).map(|_| ())
+        // Where the machine is, and when it is asked, makes no configuration right or wrong.
+        { config.query(Timestamp::UNIX_EPOCH, || TimeZone::UTC) }.map(|_| ())
     }
 
     fn describe(config: &Partial) -> Description {
@@ -303,7 +304,7 @@ fn nothing_seen(path: &Path, error: HostError) -> Result<Outcome<Outputs>, StepE
 }
 
 fn scan(config: &Config, host: &Observe) -> Result<Outcome<Outputs>, StepError> {
-    let query = config.query(host.scope().clock().wall());
+    let query = config.query(host.scope().clock().wall(), TimeZone::system);
     let query = query.map_err(StepError::permanent)?;
     let mut survey = Survey::new(host, &query);
     survey.read(&config.path, config.rotated)?;
