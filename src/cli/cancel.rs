@@ -3,6 +3,8 @@
 use super::args::CancelArgs;
 use super::output::Output;
 use super::{exit, status};
+use crate::audit::load_run;
+use crate::event::RunStatus;
 use crate::exec::{CANCEL, Cancellation};
 use crate::host::{inbox, run_folder};
 
@@ -14,8 +16,16 @@ pub(super) fn run(out: &mut Output, args: CancelArgs) -> u8 {
     match run_folder::is_alive(&state, &run) {
         Ok(true) => {}
         Ok(false) => {
-            let help = format!("`runbook status {run}` shows how it stands");
-            out.error(&format!("run {run} does not run"), Some(&help));
+            let waits = load_run(&state, &run).is_ok_and(|run| run.status == RunStatus::Waiting);
+            let (how, help) = if waits {
+                let deny = format!("`runbook approve {run} STEP --deny` refuses what it waits for");
+                let end = format!("`runbook resume {run}` then ends it, with `finally`");
+                ("waits for an approval", format!("{deny}, and {end}"))
+            } else {
+                let status = format!("`runbook status {run}` shows how it stands");
+                ("does not run", status)
+            };
+            out.error(&format!("run {run} {how}"), Some(&help));
             return exit::USAGE;
         }
         Err(error) => {

@@ -65,6 +65,21 @@ fn ran_once(ran: &Ran) {
 }
 
 #[test]
+fn a_run_that_waits_is_ended_by_a_denial() {
+    let ran = run("{ kind: approve, message: Purge? }", &[]);
+    waits(&ran);
+    let cancelled = go(&ran, &["cancel", "last"]);
+    let told = &cancelled.expect_code(2).stderr;
+    assert!(
+        told.contains("STEP --deny`") && told.contains("runbook resume"),
+        "{told}"
+    );
+    go(&ran, &["approve", "last", "purge", "--deny"]).expect_code(0);
+    go(&ran, &["resume", "last"]).expect_code(3);
+    assert!(is_there(&ran, "bye") && !is_there(&ran, "purged"), "{ran}");
+}
+
+#[test]
 fn a_run_waits_until_somebody_agrees() {
     let ran = run(
         "{ kind: approve, message: 'Purge ${{ params.rows }} rows?' }",
