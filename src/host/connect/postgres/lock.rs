@@ -292,11 +292,10 @@ impl PgLock {
     }
 
     /// Gives it back, and waits until it is. What does not go through ends with the session.
-    pub async fn release(self) {
+    pub async fn release(&self) {
         let bound: [Bound<'_>; 1] = [(&self.number, Type::INT8)];
         let limit = self.allow(RELEASE_LIMIT).despite_end();
         let _ = self.ask(GIVE_BACK, &bound, limit).await;
-        self.session.close(self.observe.scope()).await;
     }
 }
 
