@@ -5,6 +5,7 @@ use rustix::process::Signal;
 
 use super::{LONG, key};
 use crate::support::net;
+use crate::support::pgbouncer::PgBouncer;
 use crate::support::postgres::{Options, Postgres};
 use crate::support::run::{Ran, Runbook, Started};
 use crate::support::wait;
@@ -316,4 +317,27 @@ fn a_step_locks_for_all_machines() {
         .playbook(&both)
         .run()
         .expect_code(0);
+}
+
+#[test]
+fn a_pooler_is_no_place_for_a_lock() {
+    let server = Postgres::shared();
+    let (database, _) = database(server);
+    for (settings, why) in [
+        ("", "unsupported startup parameter"),
+        (
+            "ignore_startup_parameters = options",
+            "a pooler stands before it",
+        ),
+    ] {
+        let pooler = PgBouncer::before(server, settings);
+        let url = pooler.url(&database);
+        server.try_psql(&url, "SELECT 1").expect_code(0);
+        let run = elsewhere(&url).file("go", "");
+        let ran = run.playbook(&whole(&key())).run();
+        ran.expect_code(2);
+        assert!(says(&ran, why), "{ran}");
+        assert!(says(&ran, "name the server itself"), "{ran}");
+        assert!(!ran.folder().join("holds").exists(), "{ran}");
+    }
 }
