@@ -121,7 +121,7 @@ impl Engine<'_> {
         let mut work = pin!(work);
         let mut lost = pin!(async {
             match what.lock {
-                Some(lock) => lock.lost().await,
+                Some(lock) => lock.gone(&lock.lost().await),
                 None => std::future::pending().await,
             }
         });

@@ -86,7 +86,7 @@ impl HeldLock {
     /// Whether it is still held.
     pub async fn check(&self) -> Result<(), String> {
         match &self.remote {
-            Some(remote) => remote.check().await,
+            Some(remote) => remote.check().await.map_err(|why| remote.gone(&why)),
             None => Ok(()),
         }
     }

@@ -125,8 +125,16 @@ impl Remote {
         format!("`{}` on `{}` ({place})", self.key, self.connection)
     }
 
+    /// What ended a run whose lock it was.
+    fn loss(&self, why: &str) -> String {
+        let Self {
+            key, connection, ..
+        } = self;
+        format!("the loss of the lock `{key}` on `{connection}`: {why}")
+    }
+
     /// What is said of it once it is lost.
-    fn gone(&self, why: &str) -> String {
+    pub(super) fn gone(&self, why: &str) -> String {
         let Self {
             key, connection, ..
         } = self;
@@ -136,14 +144,14 @@ impl Remote {
     /// Asks the server whether it is still held.
     ///
     /// # Errors
-    /// What to say where it is not, or where nobody knows.
+    /// Why it is not, or why nobody knows.
     pub(super) async fn check(&self) -> Result<(), String> {
-        self.lock.check().await.map_err(|why| self.gone(&why))
+        self.lock.check().await
     }
 
-    /// Waits until it is lost, and says so.
+    /// Waits until it is lost, and says why.
     pub(super) async fn lost(&self) -> String {
-        self.gone(&self.lock.lost().await)
+        self.lock.lost().await
     }
 
     /// Gives it back.
@@ -173,7 +181,7 @@ impl Engine<'_> {
     /// locked nothing on a server.
     pub(super) async fn whole_lost(&self) -> String {
         match &self.whole {
-            Some(whole) => whole.lost().await,
+            Some(whole) => whole.loss(&whole.lost().await),
             None => std::future::pending().await,
         }
     }
@@ -195,7 +203,7 @@ impl Engine<'_> {
             && effect != EffectClass::Read
             && let Err(why) = whole.check().await
         {
-            self.unlocked(&why)?;
+            self.unlocked(&whole.loss(&why))?;
         }
         Ok(())
     }
