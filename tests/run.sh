@@ -20,6 +20,7 @@ wheels=("moto[s3]==5.2.5" "flask==3.*" "flask-cors==6.*")
 packages=(
   gcc libc6-dev                   # C code in our dependencies
   postgresql                      # a database server, of which tests start their own
+  pgbouncer                       # a pooler before it
   redis-server                    # likewise
   systemd-container dbus          # a host with its own systemd, asked over D-Bus
   util-linux mount coreutils      # setpriv, nsenter; mount; timeout

@@ -1,6 +1,7 @@
 //! Putting an engine together, for the verbs that run, go on with or plan a playbook.
 
 pub(super) mod begin;
+mod locks;
 pub(super) mod reports;
 
 use std::collections::HashMap;
@@ -18,11 +19,11 @@ use crate::base::{Clock, Deadline, Format, ReportFile, RunId};
 use crate::compile::Program;
 use crate::diag::{Code, Diagnostic, Diagnostics, Sources, codes};
 use crate::event::{EffectClass, Happening, JournalError, NoJournal, RunState, Sink};
-use crate::exec::{self, Machine, Past, Request, Secrets};
-use crate::host::lock::{Holder, Lock, Locks, Taken};
+use crate::exec::{self, Machine, Past, Remote, Request, Secrets};
+use crate::host::lock::{Lock, Locks};
 use crate::host::signals::Signals;
-use crate::host::{HostError, RunFolder, StateDir, console, identity, process};
-use crate::model::{AuditConfig, OnConflict, SecretSource};
+use crate::host::{HostError, RunFolder, StateDir, console, process};
+use crate::model::{AuditConfig, SecretSource};
 use crate::plan::{Plan, Pledge, estimate};
 use crate::report::jsonl::Jsonl;
 use crate::report::render;
@@ -113,15 +114,16 @@ pub(super) struct Recorded {
     pub folder: RunFolder,
     pub trail: Trail,
     pub locks: Locks,
-    pub whole: Option<Whole>,
+    pub whole: Option<Held>,
     pub plan: Option<Pledge>,
 }
 
 /// What a run has locked as a whole.
-pub(super) struct Whole {
+pub(super) struct Held {
     key: String,
     #[expect(dead_code, reason = "held until it is dropped")]
-    held: Lock,
+    local: Lock,
+    remote: Option<Remote>,
 }
 
 impl<'a> Setup<'a> {
@@ -184,43 +186,6 @@ impl<'a> Setup<'a> {
         })
     }
 
-    /// The locks of this machine for `run`, and what it locks as a whole, which is held from now on.
-    pub(super) async fn lock(
-        &self,
-        out: &Output,
-        run: &RunId,
-        params: &Map<String, Value>,
-    ) -> Result<(Locks, Option<Whole>), Refusal> {
-        let mut locks = self.locks(run);
-        let wanted = exec::whole_key(self.program, params)
-            .map_err(|error| Refusal::new(exit::USAGE, format!("{error}; nothing ran"), None))?;
-        let Some((key, on_conflict)) = wanted else {
-            return Ok((locks, None));
-        };
-        let mut told = false;
-        loop {
-            let holder = match locks.try_take(&key).map_err(Refusal::host)? {
-                Taken::Held(held) => {
-                    locks.holds_whole(&key);
-                    return Ok((locks, Some(Whole { key, held })));
-                }
-                Taken::Busy(holder) => holder,
-            };
-            let who = holder.map_or_else(|| "somebody".to_owned(), |holder| holder.to_string());
-            if on_conflict == OnConflict::Fail && !self.how.wait {
-                return Err(Refusal::new(
-                    exit::BUSY,
-                    format!("the lock `{key}` is held by {who}; nothing ran"),
-                    Some("`--wait` waits for it".to_owned()),
-                ));
-            }
-            if !std::mem::replace(&mut told, true) {
-                out.note_line(&format!("waiting for the lock `{key}`, held by {who}"));
-            }
-            locks.wait(&self.clock).await;
-        }
-    }
-
     /// Looks what a run would do.
     pub(super) async fn plan(&self, params: &Map<String, Value>) -> Result<Plan, Refusal> {
         let run = begin::new_run_id(&self.clock);
@@ -248,6 +213,7 @@ impl<'a> Setup<'a> {
             console: None,
             locks,
             lock: None,
+            remote: None,
             past: None,
             only: None,
         };
@@ -256,9 +222,10 @@ impl<'a> Setup<'a> {
         let mut plan = exec::plan(request)
             .await
             .map_err(|e| wrong(e.to_string()))?;
-        plan.lock = exec::whole_key(self.program, params)
-            .map_err(wrong)?
-            .map(|(key, _)| key);
+        if let Some(whole) = exec::whole(self.program, params).map_err(wrong)? {
+            plan.lock = Some(whole.key);
+            plan.lock_connection = whole.connection;
+        }
         // Without one, where the past cannot be read: the plan is as good.
         let past = durations(&self.state, &plan.playbook.name).unwrap_or_default();
         plan.estimate = estimate(self.program, &plan, &past);
@@ -287,22 +254,9 @@ impl<'a> Setup<'a> {
         ))
     }
 
-    fn locks(&self, run: &RunId) -> Locks {
-        let me = Holder {
-            key: String::new(),
-            run: run.clone(),
-            playbook: self.program.playbook().name.value.clone(),
-            user: identity::user_name(),
-            pid: std::process::id(),
-            since: self.clock.wall(),
-            state: self.state.path().to_owned(),
-        };
-        Locks::new(&self.state, me)
-    }
-
     /// A new run.
     pub(super) async fn begin(
-        self,
+        mut self,
         out: &mut Output,
         params: Map<String, Value>,
         only: Option<Vec<bool>>,
@@ -331,7 +285,7 @@ impl<'a> Setup<'a> {
         out: &mut Output,
         params: Map<String, Value>,
         only: Option<Vec<bool>>,
-        recorded: Recorded,
+        mut recorded: Recorded,
         past: Option<Past>,
     ) -> Result<u8, Refusal> {
         process::become_subreaper();
@@ -346,6 +300,10 @@ impl<'a> Setup<'a> {
             sinks.push(sink);
         }
         let (max_parallel, clock) = (self.how.max_parallel, self.clock.clone());
+        let remote = recorded
+            .whole
+            .as_mut()
+            .and_then(|whole| whole.remote.take());
         let request = Request {
             program: self.program,
             run: recorded.run,
@@ -366,6 +324,7 @@ impl<'a> Setup<'a> {
             console: (asks(self.program) && begin::is_attended(self.how)).then(console::lines),
             locks: recorded.locks,
             lock: recorded.whole.as_ref().map(|whole| whole.key.clone()),
+            remote,
             plan: recorded.plan,
             past,
             only,

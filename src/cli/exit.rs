@@ -6,7 +6,8 @@ pub const DONE: u8 = 0;
 pub const FAILED: u8 = 1;
 /// Nothing ran: bad usage, or the playbook or its parameters are invalid.
 pub const USAGE: u8 = 2;
-/// Nothing more ran: an approval is missing, or a target is not the one expected.
+/// Nothing more ran: an approval is missing, a target is not the one expected, or the run lost its
+/// lock.
 pub const REFUSED: u8 = 3;
 /// The outcome of a step is unknown: a person must look.
 pub const UNKNOWN: u8 = 4;

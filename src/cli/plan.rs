@@ -127,13 +127,23 @@ fn words(step: &Planned) -> (&'static str, String) {
     }
 }
 
+/// What would be locked, and where.
+fn locks(key: &str, connection: Option<&str>) -> String {
+    let everywhere = connection.map(|name| format!(", on `{name}` too"));
+    format!(
+        "locks `{}`{}",
+        clean::line(key),
+        everywhere.unwrap_or_default()
+    )
+}
+
 fn text(plan: &Plan) -> String {
     let mut text = format!(
         "Plan of {} on {}: looked, and touched nothing\n\n",
         plan.playbook.name, plan.host
     );
     if let Some(lock) = &plan.lock {
-        let _ = writeln!(text, "  locks `{}`\n", clean::line(lock));
+        let _ = writeln!(text, "  {}\n", locks(lock, plan.lock_connection.as_deref()));
     }
     let width = plan
         .steps
@@ -178,7 +188,8 @@ fn text(plan: &Plan) -> String {
             None => {}
         }
         if let Some(lock) = &step.lock {
-            let _ = writeln!(text, "{indent}locks `{}`", clean::line(lock));
+            let locks = locks(lock, step.lock_connection.as_deref());
+            let _ = writeln!(text, "{indent}{locks}");
         }
     }
     text.push('\n');

@@ -98,7 +98,7 @@ fn go_on(out: &mut Output, args: &ResumeArgs, from: Option<&str>) -> u8 {
     };
     on_runtime(out, async |out| {
         let result = async {
-            let setup = Setup::new(&program, &args.how, &reports).await?;
+            let mut setup = Setup::new(&program, &args.how, &reports).await?;
             edit(out, &setup, &mut past, &params, args)?;
             refuse(&program, &past, args.how.yes)?;
             let (locks, whole) = setup.lock(out, &id, &params).await?;

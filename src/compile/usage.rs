@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::expr::Reference;
-use crate::model::{Playbook, Step, Tree};
+use crate::model::{Lock, Playbook, Step, Tree};
 use crate::step::Registry;
 use crate::step::shape::{Shape, TextKind};
 
@@ -22,6 +22,7 @@ impl Usage {
         for step in playbook.steps.iter().chain(&playbook.finally) {
             usage.step(playbook, registry, step, &mut vars);
         }
+        usage.lock(playbook, playbook.lock.as_ref(), &mut vars);
         for report in &playbook.reports {
             report
                 .path
@@ -52,6 +53,7 @@ impl Usage {
         for reference in texts.chain(conditions) {
             self.read(playbook, reference, vars);
         }
+        self.lock(playbook, step.lock.as_ref(), vars);
         self.tree(playbook, &step.config, vars);
         if let Some(foreach) = &step.foreach {
             self.tree(playbook, &foreach.list, vars);
@@ -64,6 +66,13 @@ impl Usage {
             self.connections(playbook, registry, inner.ty.name(), &inner.config, vars);
         }
         self.connections(playbook, registry, step.ty.name(), &step.config, vars);
+    }
+
+    /// The connection where a lock is taken.
+    fn lock(&mut self, playbook: &Playbook, lock: Option<&Lock>, vars: &mut BTreeSet<String>) {
+        if let Some(name) = lock.and_then(|lock| lock.connection.as_ref()) {
+            self.connection(playbook, Named::This(&name.value), vars);
+        }
     }
 
     /// The connections that a configuration of type `ty` names.

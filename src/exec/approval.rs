@@ -155,6 +155,7 @@ impl Engine<'_> {
             effect: EffectClass::Read,
             section,
             part: Part::Preview,
+            lock: None,
         };
         let preview = self.preview_of(work, path, config, PREVIEW_TIME).await;
         preview_value(preview.unwrap_or_else(|error| Preview::Unknown {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::Call;
+use super::remote::Remote;
 use super::scheduler::Engine;
 use crate::base::{Cancel, Deadline, Duration, EndReason, StepPath};
 use crate::event::{EffectClass, LogFile, Section};
@@ -19,16 +20,18 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is attempted: a step, or what stands within one (`verify`, `undo`).
 #[derive(Clone, Copy)]
-pub(super) struct Work {
+pub(super) struct Work<'l> {
     pub ty: &'static dyn AnyStep,
     /// What it does to the world: decides on the means that it is handed.
     pub effect: EffectClass,
     /// Whose end ends it.
     pub section: Section,
     pub part: Part,
+    /// What it must not go on without.
+    pub lock: Option<&'l Remote>,
 }
 
-impl Work {
+impl Work<'_> {
     fn call(self, path: &StepPath, attempt: u32, config: Value) -> Call {
         Call {
             ty: self.ty,
@@ -52,7 +55,7 @@ impl Engine<'_> {
     /// Runs attempt number `attempt`.
     pub(super) async fn attempt(
         &self,
-        work: Work,
+        work: Work<'_>,
         path: &StepPath,
         attempt: u32,
         config: Value,
@@ -85,7 +88,7 @@ impl Engine<'_> {
     /// Looks what a step would do.
     pub(super) async fn preview_of(
         &self,
-        work: Work,
+        work: Work<'_>,
         path: &StepPath,
         config: Value,
         time: Duration,
@@ -100,7 +103,7 @@ impl Engine<'_> {
 
     fn scope(
         &self,
-        work: Work,
+        work: Work<'_>,
         path: &StepPath,
         attempt: u32,
         deadline: Deadline,
@@ -122,7 +125,7 @@ impl Engine<'_> {
     /// Polls the step, and tells it to end when the time has come.
     async fn attend<T>(
         &self,
-        what: Work,
+        what: Work<'_>,
         work: impl Future<Output = Result<T, StepError>>,
         own: &Cancel,
         deadline: Deadline,
@@ -130,6 +133,13 @@ impl Engine<'_> {
         let clock = &self.clock;
         let run = self.cancel_of(what.section);
         let mut work = pin!(work);
+        let mut lost = pin!(async {
+            match what.lock {
+                Some(lock) => lock.gone(&lock.lost().await),
+                None => std::future::pending().await,
+            }
+        });
+        let mut gone: Option<String> = None;
         let mut told: Option<EndReason> = None;
         let (mut cancelled, mut killed) = (false, false);
         let mut abandon_at = Deadline::NEVER;
@@ -138,7 +148,16 @@ impl Engine<'_> {
         loop {
             tokio::select! {
                 biased;
-                result = &mut work => return (result, told),
+                result = &mut work => return match gone {
+                    Some(why) if !cancelled => (Err(without_lock(result, &why)), None),
+                    _ => (result, told),
+                },
+                why = &mut lost, if told.is_none() => {
+                    gone = Some(why);
+                    own.end(EndReason::Cancelled);
+                    told = Some(EndReason::Cancelled);
+                    abandon_at = patience(GRACE);
+                }
                 () = clock.sleep_until(deadline), if told.is_none() => {
                     own.end(EndReason::Timeout);
                     told = Some(EndReason::Timeout);
@@ -170,5 +189,27 @@ impl Engine<'_> {
                 }
             }
         }
+    }
+}
+
+/// What a step comes to whose lock was lost while it ran: it was told to end, and failed.
+fn without_lock<T>(result: Result<T, StepError>, why: &str) -> StepError {
+    match result {
+        Ok(_) => StepError::permanent(format!("{why}; the step had ended all the same")),
+        Err(error) => unlocked(error, why),
+    }
+}
+
+/// `error` of a step that must not be tried again because its lock was lost.
+pub(super) fn unlocked(error: StepError, why: &str) -> StepError {
+    let kind = match error.kind {
+        StepErrorKind::Unknown | StepErrorKind::Audit => error.kind,
+        _ => StepErrorKind::Permanent,
+    };
+    let message = format!("{why}; {}", error.message);
+    StepError {
+        kind,
+        message,
+        ..error
     }
 }

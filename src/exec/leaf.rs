@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::approval::Gate;
-use super::attempt::{AttemptEnd, Work};
-use super::locks::StepLock;
+use super::attempt::{AttemptEnd, Work, unlocked};
+use super::locks::{HeldLock, StepLock};
 use super::retry::{Policy, Shortfall};
 use super::scheduler::Engine;
 use crate::base::{Deadline, EndReason, StepPath};
@@ -130,17 +130,25 @@ impl Engine<'_> {
         // Before the permit: whoever waits for a lock keeps nobody else from running.
         let lock = match self.lock_of(step, node.section, path, &local).await? {
             StepLock::None => None,
-            StepLock::Held(key, held) => Some((key, held)),
+            StepLock::Held(held) => Some(held),
             StepLock::End(end) => return Ok(*end),
         };
         // Never closed, so it cannot fail.
         let _permit = self.permits.acquire().await.ok();
+        self.ask_lock(node.section, node.effect).await?;
         if let Some(reason) = self.stopped(node.section) {
             let cause = Some(reason.to_owned());
             return self.skip(path, SkipKind::Stopped, reason.to_owned(), cause);
         }
-        let key = lock.as_ref().map(|(key, _)| key.clone());
-        self.attempts(step, node, path, config, &local, key).await
+        let Some(lock) = lock else {
+            return self.attempts(step, node, path, config, &local, None).await;
+        };
+        if let Err(why) = lock.check().await {
+            return self.failed_before(step, path, why);
+        }
+        let end = { self.attempts(step, node, path, config, &local, Some(&lock)) }.await;
+        lock.release().await;
+        end
     }
 
     /// Tries until it is good, or there is no further attempt.
@@ -151,7 +159,7 @@ impl Engine<'_> {
         path: &StepPath,
         config: Value,
         local: &Local<'_>,
-        lock: Option<String>,
+        lock: Option<&HeldLock>,
     ) -> Result<End, JournalError> {
         let started = self.clock.now();
         let timeout = step.timeout.as_ref().map(|timeout| timeout.value);
@@ -169,6 +177,7 @@ impl Engine<'_> {
             effect: node.effect,
             section: node.section,
             part: Part::Step,
+            lock: lock.and_then(HeldLock::remote),
         };
         let mut logs = Vec::new();
         // Each attempt has files of its own, also those before the run was gone on with.
@@ -191,7 +200,7 @@ impl Engine<'_> {
                 repeat: node.repeat,
                 claimed_by: node.claimed_by,
                 name: name.clone(),
-                lock: lock.clone(),
+                lock: lock.map(|lock| lock.key.clone()),
                 config: config.clone(),
                 input: self.shared.redactor.digest_of_secret(&config),
             };
@@ -250,9 +259,18 @@ impl Engine<'_> {
                 _ = self.cancel_of(node.section).told() => {}
                 () = self.clock.sleep_until(wait_until) => {}
             }
+            self.ask_lock(node.section, node.effect).await?;
+            let gone = match lock {
+                Some(lock) => lock.check().await.err(),
+                None => None,
+            };
             let told = self.is_told(node.section);
-            if told || deadline.passed(&self.clock) {
+            if told || gone.is_some() || deadline.passed(&self.clock) {
                 let judged = match judged {
+                    Judged::Bad { error, outcome } if gone.is_some() && !told => Judged::Bad {
+                        error: unlocked(error, &gone.unwrap_or_default()),
+                        outcome,
+                    },
                     Judged::Bad { error, outcome } => {
                         let kind = if told {
                             StepErrorKind::Cancelled

@@ -7,6 +7,7 @@
 mod approval;
 mod asked;
 mod attempt;
+mod ending;
 mod foreach;
 mod leaf;
 mod locks;
@@ -15,6 +16,7 @@ mod past;
 mod plan;
 mod probe;
 mod recorder;
+mod remote;
 mod retry;
 mod scheduler;
 mod secrets;
@@ -38,10 +40,11 @@ use crate::plan::Pledge;
 
 pub use approval::{APPROVE, Consent, Console, may_approve};
 pub use asked::{CANCEL, Cancellation};
-pub use locks::whole_key;
+pub use locks::{REMOTE_POLL, Whole, whole};
 pub use outside::{Call, Machine, Outside};
 pub use past::{Edits, Past, again_from, compare_edit, stays_failed, world_after};
 pub use plan::plan;
+pub use remote::{Remote, Seek, said};
 pub use scheduler::{playbook_info, run};
 pub use secrets::{SecretError, Secrets, resolve as resolve_secrets};
 pub use verdict::Verdict;
@@ -99,6 +102,8 @@ pub struct Request<'a> {
     pub locks: Locks,
     /// What it has locked as a whole.
     pub lock: Option<String>,
+    /// The same on a server.
+    pub remote: Option<Remote>,
     /// What it came to before, where it is gone on with.
     pub past: Option<Past>,
     /// By place, the steps that were asked for; all where there is none.

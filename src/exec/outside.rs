@@ -75,6 +75,9 @@ pub trait Outside {
     /// The wait before another attempt where it may be a random part of `delay`.
     fn part_of(&self, delay: Duration) -> Duration;
 
+    /// Whether locks on servers are taken: in a test there is nobody who could hold them.
+    fn locks_on_servers(&self) -> bool;
+
     /// Who runs the engine: the login that the system knows.
     fn user(&self) -> String;
 
@@ -166,6 +169,10 @@ impl Outside for Machine {
                 .checked_rem(millis.saturating_add(1))
                 .unwrap_or(millis),
         )
+    }
+
+    fn locks_on_servers(&self) -> bool {
+        true
     }
 
     fn user(&self) -> String {

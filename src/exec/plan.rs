@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::attempt::Work;
 use super::leaf::{condition, failing};
+use super::locks::connection_of;
 use super::scheduler::{Engine, engine, playbook_info};
 use super::{Request, StartError};
 use crate::base::{Deadline, Duration, EndReason, StepPath};
@@ -100,6 +101,7 @@ impl Engine<'_> {
             at: self.clock.wall(),
             lock: None,
             estimate: None,
+            lock_connection: None,
             steps,
         }
     }
@@ -177,6 +179,7 @@ impl Engine<'_> {
             looked: None,
             preview: None,
             lock: None,
+            lock_connection: None,
             approval: None,
             digest: None,
         };
@@ -192,6 +195,7 @@ impl Engine<'_> {
             Decision::Run | Decision::MayRun { .. } => {}
         }
         if let Some(lock) = step.lock.as_ref().and_then(|lock| lock.key.as_ref()) {
+            planned.lock_connection = step.lock.as_ref().and_then(connection_of);
             planned.lock = match lock.eval(local) {
                 Ok(Evaluated::Known(key)) => Some(self.redact(&key.to_string())),
                 _ => Some("(not known yet)".to_owned()),
@@ -225,6 +229,7 @@ impl Engine<'_> {
             effect: EffectClass::Read,
             section: node.section,
             part: Part::Preview,
+            lock: None,
         };
         let preview = self
             .preview_of(work, &path, config.clone(), LOOK_TIME)
@@ -246,6 +251,7 @@ impl Engine<'_> {
             effect: EffectClass::Read,
             section: node.section,
             part: Part::Step,
+            lock: None,
         };
         let timeout = step.timeout.as_ref().map(|timeout| timeout.value);
         let timeout = timeout.or(self.program.playbook().defaults.timeout);
@@ -319,6 +325,7 @@ impl Engine<'_> {
             effect: EffectClass::Read,
             section: node.section,
             part: Part::Preview,
+            lock: None,
         };
         let preview = self.preview_of(work, path, config.clone(), LOOK_TIME).await;
         let now = preview.map(|preview| self.step_digest(step, path, config, &preview));
@@ -402,6 +409,7 @@ impl Engine<'_> {
             looked: None,
             preview: unknown,
             lock: None,
+            lock_connection: None,
             approval: approval_of(step, node.effect),
             digest: None,
         }

@@ -75,6 +75,7 @@ impl Engine<'_> {
             effect: EffectClass::Read,
             section,
             part: Part::Verify,
+            lock: None,
         };
         let deadline = self.clock.deadline_in(PROBE_TIME);
         let end = self.attempt(work, path, attempt, config, deadline).await;

@@ -14,14 +14,15 @@ use tokio::sync::{Semaphore, mpsc};
 use super::leaf::End;
 use super::past::Replay;
 use super::recorder::Recorder;
+use super::remote::Remote;
 use super::undo::Done;
 use super::verdict::Verdict;
 use super::{Console, Ended, Outside, Past, Request, StartError};
-use crate::base::{Cancel, Clock, Deadline, Duration, EndReason, RunId, StepPath};
+use crate::base::{Cancel, Clock, Deadline, Duration, RunId, StepPath};
 use crate::compile::{Program, World, run_value};
 use crate::event::{
-    Event, JournalError, PlaybookInfo, Redactor, RunCancel, RunEnd, RunStart, RunStatus, Section,
-    SkipKind, Status,
+    Event, JournalError, PlaybookInfo, Redactor, RunEnd, RunStart, RunStatus, Section, SkipKind,
+    Status,
 };
 use crate::expr::EvalError;
 use crate::host::Shared;
@@ -48,17 +49,19 @@ pub(super) struct Engine<'a> {
     pub clock: Clock,
     pub outside: &'a dyn Outside,
     pub permits: Semaphore,
-    main: Cancel,
-    finally: Cancel,
+    pub main: Cancel,
+    pub finally: Cancel,
     pub verdict: RefCell<Verdict>,
     /// What can be taken back, in the order in which it was done.
     pub done: RefCell<Vec<Done>>,
-    stopped: Cell<Option<&'static str>>,
-    signalled: Cell<bool>,
-    killed: Cell<bool>,
+    pub stopped: Cell<Option<&'static str>>,
+    pub signalled: Cell<bool>,
+    pub killed: Cell<bool>,
     only: Option<Vec<bool>>,
     pub replay: Option<Replay>,
     pub locks: Locks,
+    /// What it has locked as a whole on a server.
+    pub whole: Option<Remote>,
     pub yes: bool,
     /// What it must keep to.
     pub plan: Option<Pledge>,
@@ -133,6 +136,7 @@ pub(super) fn engine<'a>(
         killed: Cell::new(false),
         only: request.only,
         locks: request.locks,
+        whole: request.remote,
         yes: request.yes,
         plan: request.plan,
         console: tokio::sync::Mutex::new(request.console),
@@ -233,6 +237,9 @@ pub async fn run(request: Request<'_>) -> Result<Ended, StartError> {
     }
     .await;
     crate::host::process::reap_strays();
+    if let Some(whole) = &engine.whole {
+        whole.release().await;
+    }
     if result.is_err() {
         engine.verdict.borrow_mut().audit();
     }
@@ -255,31 +262,6 @@ type Running<'f> =
     FuturesUnordered<Pin<Box<dyn Future<Output = (usize, Result<End, JournalError>)> + 'f>>>;
 
 impl<'a> Engine<'a> {
-    /// What tells the steps of a section to end.
-    pub fn cancel_of(&self, section: Section) -> &Cancel {
-        match section {
-            Section::Main => &self.main,
-            Section::Finally => &self.finally,
-        }
-    }
-
-    /// Whether the steps of a section were told to end.
-    pub fn is_told(&self, section: Section) -> bool {
-        self.cancel_of(section).state().reason().is_some()
-    }
-
-    /// Why no further step of a section starts, if that is so.
-    pub fn stopped(&self, section: Section) -> Option<&'static str> {
-        match section {
-            Section::Main => self.stopped.get(),
-            Section::Finally if self.killed.get() => Some("the run was killed"),
-            Section::Finally if self.is_told(section) => {
-                Some("the time for `finally` steps was up")
-            }
-            Section::Finally => None,
-        }
-    }
-
     /// Runs all steps of a section.
     async fn section(
         &self,
@@ -292,6 +274,7 @@ impl<'a> Engine<'a> {
         let mut running: Running<'_> = FuturesUnordered::new();
         let mut overdue = false;
         let mut asked = pin!(self.asked_to_end());
+        let mut lost = pin!(self.whole_lost());
         loop {
             self.start_ready(section, &mut progress, &mut running, max_parallel)?;
             if running.is_empty() {
@@ -308,6 +291,7 @@ impl<'a> Engine<'a> {
                     self.told_by(EndSignal::Asked, &format!("runbook cancel by {who}"))?;
                     asked.set(self.asked_to_end());
                 }
+                why = &mut lost, if self.needs_lock(section) => self.unlocked(&why)?,
                 () = self.clock.sleep_until(deadline), if !overdue => {
                     overdue = true;
                     self.deadline_passed(section)?;
@@ -327,6 +311,7 @@ impl<'a> Engine<'a> {
     ) -> Result<T, JournalError> {
         let mut work = pin!(work);
         let mut asked = pin!(self.asked_to_end());
+        let mut lost = pin!(self.whole_lost());
         loop {
             tokio::select! {
                 biased;
@@ -337,6 +322,7 @@ impl<'a> Engine<'a> {
                     self.told_by(EndSignal::Asked, &format!("runbook cancel by {who}"))?;
                     asked.set(self.asked_to_end());
                 }
+                why = &mut lost, if self.needs_lock(Section::Main) => self.unlocked(&why)?,
                 result = self.flush() => result?,
             }
         }
@@ -427,39 +413,6 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// The first signal ends the main steps politely; the second one ends everything now.
-    fn told_by(&self, signal: EndSignal, by: &str) -> Result<(), JournalError> {
-        let first = !self.signalled.replace(true);
-        self.verdict.borrow_mut().signal(signal);
-        let cancel = RunCancel { by: by.to_owned() };
-        self.recorder.record(None, None, Event::RunCancel(cancel))?;
-        self.stopped.set(Some("the run was cancelled"));
-        if first {
-            self.main.end(EndReason::Cancelled);
-        } else {
-            self.killed.set(true);
-            self.main.end_now(EndReason::Cancelled);
-            self.finally.end(EndReason::Cancelled);
-            self.finally.end_now(EndReason::Cancelled);
-        }
-        Ok(())
-    }
-
-    fn deadline_passed(&self, section: Section) -> Result<(), JournalError> {
-        let by = match section {
-            Section::Main => {
-                self.verdict.borrow_mut().deadline();
-                self.stopped.set(Some("the run's deadline passed"));
-                "the run's deadline"
-            }
-            Section::Finally => "the deadline of the `finally` steps",
-        };
-        let cancel = RunCancel { by: by.to_owned() };
-        self.recorder.record(None, None, Event::RunCancel(cancel))?;
-        self.cancel_of(section).end(EndReason::Timeout);
-        Ok(())
-    }
-
     /// A result that no intent takes along is brought to disk while other steps run.
     async fn flush(&self) -> Result<(), JournalError> {
         if self.recorder.is_dirty() {
@@ -484,7 +437,7 @@ pub fn playbook_info(program: &Program) -> PlaybookInfo {
 }
 
 /// The connections that the program may open, evaluated.
-fn connections(program: &Program, world: &World) -> Result<Connections, EvalError> {
+pub(super) fn connections(program: &Program, world: &World) -> Result<Connections, EvalError> {
     let mut declared = Vec::new();
     for name in program.used_connections() {
         let Some(connection) = program.playbook().connections.get(name) else {

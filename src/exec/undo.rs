@@ -74,7 +74,8 @@ impl Engine<'_> {
     /// are taken back all the same.
     pub(super) async fn undo_all(&self) -> Result<(), JournalError> {
         while let Some(done) = self.pop_done() {
-            if self.stopped(Section::Finally).is_some() {
+            self.ask_lock(Section::Main, EffectClass::Change).await?;
+            if self.stopped(Section::Finally).is_some() || self.verdict.borrow().is_unlocked() {
                 break;
             }
             if let Some(undo) = &self.program.step(done.at).undo {
@@ -140,6 +141,7 @@ impl Engine<'_> {
                     effect,
                     section: Section::Finally,
                     part: Part::Undo,
+                    lock: None,
                 };
                 let timeout = step.timeout.as_ref().map(|timeout| timeout.value);
                 let timeout = timeout.or(self.program.playbook().defaults.timeout);

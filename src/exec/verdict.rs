@@ -14,6 +14,7 @@ pub struct Verdict {
     audit: bool,
     waiting: bool,
     denied: bool,
+    unlocked: bool,
 }
 
 /// Exit statuses of a run; the others are the command line's own.
@@ -45,9 +46,11 @@ impl Verdict {
     }
 
     /// Whether what was done is to be taken back: a step failed, or time was up. Where somebody
-    /// cancelled the run, or has to find out what happened, it stays as it is.
+    /// cancelled the run, or has to find out what happened, or may be at it too because the lock is
+    /// lost, it stays as it is.
     pub fn takes_back(&self) -> bool {
-        (self.main_failed || self.deadline) && !self.unknown && self.signal.is_none()
+        let wanted = self.main_failed || self.deadline;
+        wanted && !self.unknown && self.signal.is_none() && !self.unlocked
     }
 
     /// A signal told it to end; the first one counts.
@@ -75,6 +78,16 @@ impl Verdict {
         self.denied = true;
     }
 
+    /// The run has lost its lock; whether that was known.
+    pub fn unlocked(&mut self) -> bool {
+        std::mem::replace(&mut self.unlocked, true)
+    }
+
+    /// Whether the run has lost its lock.
+    pub fn is_unlocked(&self) -> bool {
+        self.unlocked
+    }
+
     /// The audit could not be written.
     pub fn audit(&mut self) {
         self.audit = true;
@@ -88,6 +101,8 @@ impl Verdict {
             RunStatus::Cancelled
         } else if self.deadline {
             RunStatus::TimedOut
+        } else if self.unlocked {
+            RunStatus::Cancelled
         } else if self.waiting && !self.audit {
             RunStatus::Waiting
         } else if self.main_failed || self.audit || self.denied {
@@ -107,7 +122,7 @@ impl Verdict {
             signal.exit_code()
         } else if self.deadline {
             exit::DEADLINE
-        } else if self.waiting || self.denied {
+        } else if self.unlocked || self.waiting || self.denied {
             exit::REFUSED
         } else if self.main_failed || self.finally_failed {
             exit::FAILED
@@ -140,6 +155,13 @@ mod tests {
         assert_eq!(
             (verdict.status(), verdict.exit_code()),
             (RunStatus::Failed, 1)
+        );
+        assert!(verdict.takes_back());
+        verdict.unlocked();
+        assert!(!verdict.takes_back());
+        assert_eq!(
+            (verdict.status(), verdict.exit_code()),
+            (RunStatus::Cancelled, 3)
         );
         verdict.deadline();
         assert_eq!(verdict.exit_code(), 124);

@@ -204,6 +204,8 @@ impl std::fmt::Debug for Undo {
 pub struct Lock {
     /// Its name; that of the playbook where there is none, which a step's lock always has.
     pub key: Option<Template>,
+    /// The PostgreSQL connection where it is taken too, so that it holds for all machines.
+    pub connection: Option<Spanned<String>>,
     /// What happens where another one holds it.
     pub on_conflict: OnConflict,
     /// Where it is.
@@ -579,11 +581,13 @@ impl Decoder<'_> {
                 return None;
             }
         };
+        let connection = map.take("connection").and_then(|e| self.text(e));
         let words = [("fail", OnConflict::Fail), ("wait", OnConflict::Wait)];
         let on_conflict = map.take("on_conflict").and_then(|e| self.word(e, &words));
         map.finish(self.diagnostics);
         Some(Lock {
             key,
+            connection,
             on_conflict: on_conflict.unwrap_or_default(),
             span: entry.key.span,
         })

@@ -103,6 +103,9 @@ pub struct Planned {
     /// What it would lock.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lock: Option<String>,
+    /// The connection where it would be locked too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lock_connection: Option<String>,
     /// Who would be asked first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approval: Option<ApprovalKind>,
@@ -139,6 +142,9 @@ pub struct Plan {
     /// What a run would lock as a whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lock: Option<String>,
+    /// The connection where it would be locked too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lock_connection: Option<String>,
     /// How long it is expected to take, where past runs tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub estimate: Option<Estimate>,

@@ -179,6 +179,7 @@ fn lock(required: &[&str]) -> Value {
     object(
         json!({
             "key": { "type": "string", "description": "Its name" },
+            "connection": { "type": "string", "description": "A `postgres` connection where it is taken too, as an advisory lock: so it holds for every machine that names this database" },
             "on_conflict": { "enum": ["fail", "wait"], "default": "fail", "description": "What happens where another run holds it" },
         }),
         required,

@@ -236,6 +236,7 @@ fn request<'a>(
         console: None,
         locks: Locks::alone(me),
         lock: None,
+        remote: None,
         past,
         only: None,
     }

@@ -476,6 +476,10 @@ impl Outside for Stage<'_> {
         delay
     }
 
+    fn locks_on_servers(&self) -> bool {
+        false
+    }
+
     fn user(&self) -> String {
         USER.to_owned()
     }

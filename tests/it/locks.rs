@@ -1,6 +1,8 @@
 //! Locks: two that lock the same thing are never at work at once; and runs that are ended from
 //! elsewhere.
 
+mod server;
+
 use std::time::Duration;
 
 use crate::support::lifetime;

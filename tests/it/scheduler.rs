@@ -76,6 +76,7 @@ async fn play(text: &str) -> (Ended, RunState, Vec<Happening>) {
         plan: None,
         locks: Locks::new(&state, holder(&id, &state)),
         lock: None,
+        remote: None,
         past: None,
         only: None,
     };

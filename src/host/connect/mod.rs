@@ -98,6 +98,16 @@ pub struct Conn<K> {
     kind: PhantomData<fn() -> K>,
 }
 
+impl<K> Conn<K> {
+    /// The connection called `name`.
+    pub fn named(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            kind: PhantomData,
+        }
+    }
+}
+
 impl<K> std::fmt::Debug for Conn<K> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Conn").field(&self.name).finish()

@@ -15,6 +15,7 @@ pub mod lifetime;
 pub mod moto;
 pub mod net;
 pub mod oracle;
+pub mod pgbouncer;
 pub mod postgres;
 pub mod process;
 pub mod redis;

@@ -1,14 +1,17 @@
 //! PostgreSQL connections.
 //!
-//! Two means: [`PgObserve`] looks, one statement at a time in a READ ONLY transaction; what touches
-//! will be handed out by `Effect` beside it. Both are opened here and nowhere else.
+//! Three means: [`PgObserve`] looks, one statement at a time in a READ ONLY transaction; [`PgLock`]
+//! holds an advisory lock, and can say nothing but that; what touches will be handed out by `Effect`
+//! beside them. All are opened here and nowhere else.
 
+mod lock;
 mod session;
 mod url;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub use lock::{PgHolder, PgLock, PgTaken};
 pub use session::{Bound, PgObserve};
 pub use url::{Host, Session, Target, TlsPolicy};
 
@@ -74,7 +77,9 @@ impl Observe {
             observe: self,
             target: &target,
             allowance: allowance.at_most(self.scope(), own.unwrap_or(CONNECT_LIMIT)),
+            options: None,
         };
-        Ok(opening.open().await)
+        let opened = opening.open().await;
+        Ok(opened.map(|session| PgObserve::new(self.scope(), session)))
     }
 }

@@ -4,6 +4,7 @@ use std::error::Error as _;
 use std::io;
 
 use rustls::ClientConfig;
+use tokio::sync::watch;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::types::{ToSql, Type};
@@ -36,6 +37,12 @@ pub type Bound<'a> = (&'a (dyn ToSql + Sync), Type);
 #[derive(Debug)]
 pub struct PgObserve<'a> {
     scope: &'a Scope,
+    session: Session,
+}
+
+/// A session that is open. What is said in it is up to whoever holds it.
+#[derive(Debug)]
+pub(super) struct Session {
     client: Client,
     driver: Driver,
     shown: String,
@@ -45,24 +52,30 @@ pub struct PgObserve<'a> {
 
 /// The task that moves the bytes; it ends with its session.
 #[derive(Debug)]
-struct Driver(tokio::task::JoinHandle<()>);
+struct Driver {
+    task: tokio::task::JoinHandle<()>,
+    /// Why the session is over, once it is.
+    end: watch::Receiver<Option<String>>,
+}
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
     }
 }
 
 /// What is needed to open a session.
-pub(super) struct Opening<'a, 't> {
+pub(super) struct Opening<'a> {
     pub(super) observe: &'a Observe,
-    pub(super) target: &'t Target,
+    pub(super) target: &'a Target,
     pub(super) allowance: Allowance,
+    /// Settings of the session beside those of the URL: `-c name=value …`.
+    pub(super) options: Option<&'a str>,
 }
 
-impl<'a> Opening<'a, '_> {
+impl Opening<'_> {
     /// A session with the first host that answers and is of the wanted kind.
-    pub(super) async fn open(&self) -> Result<PgObserve<'a>, ReachError> {
+    pub(super) async fn open(&self) -> Result<Session, ReachError> {
         let mut last = None;
         let hosts = &self.target.hosts;
         for (at, host) in hosts.iter().enumerate() {
@@ -78,11 +91,7 @@ impl<'a> Opening<'a, '_> {
         Err(last.unwrap_or_else(none))
     }
 
-    async fn open_at(
-        &self,
-        host: &Host,
-        allowance: Allowance,
-    ) -> Result<PgObserve<'a>, ReachError> {
+    async fn open_at(&self, host: &Host, allowance: Allowance) -> Result<Session, ReachError> {
         let scope = self.observe.scope();
         let shown = self.target.shown(host);
         let action = format!("connect to {shown}");
@@ -103,15 +112,15 @@ impl<'a> Opening<'a, '_> {
             }
             Err(stopped) => return Err(stopped.error(action)),
         };
-        let session = PgObserve {
-            scope,
+        let session = Session {
             client,
             driver,
             shown,
             host: host.clone(),
             tls,
         };
-        session.is_wanted(self.target.session, allowance).await?;
+        let wanted = self.target.session;
+        session.is_wanted(scope, wanted, allowance).await?;
         Ok(session)
     }
 
@@ -134,6 +143,10 @@ impl<'a> Opening<'a, '_> {
     ) -> Result<(Client, Driver), tokio_postgres::Error> {
         let mut login = self.target.login.clone();
         login.application_name(application_name(self.observe.scope()));
+        if let Some(ours) = self.options {
+            let theirs = login.get_options().unwrap_or_default();
+            login.options(format!("{theirs} {ours}"));
+        }
         login.ssl_mode(ssl_mode(host.tls));
         let Some(tls) = tls else {
             let (client, connection) = login.connect_raw(stream, NoTls).await?;
@@ -165,10 +178,16 @@ fn drive<T>(connection: tokio_postgres::Connection<Box<dyn Stream>, T>) -> Drive
 where
     T: tokio_postgres::tls::TlsStream + Unpin + Send + 'static,
 {
+    let (tell, end) = watch::channel(None);
     // What goes wrong here, every statement that waits is told too.
-    Driver(tokio::spawn(async move {
-        let _ = connection.await;
-    }))
+    let task = tokio::spawn(async move {
+        let why = match connection.await {
+            Ok(()) => "the session was ended".to_owned(),
+            Err(error) => explain(String::new(), &error, None).cause,
+        };
+        tell.send_replace(Some(why));
+    });
+    Driver { task, end }
 }
 
 /// `rb/<run>/<step>`, so that a session can be told in `pg_stat_activity`; all of it is ASCII.
@@ -187,18 +206,20 @@ fn another_may(obstacle: Obstacle) -> bool {
     )
 }
 
-impl PgObserve<'_> {
+impl<'a> PgObserve<'a> {
+    pub(super) fn new(scope: &'a Scope, session: Session) -> Self {
+        Self { scope, session }
+    }
+
     /// The database, for people: `shop at 127.0.0.1:5432 as app`.
     pub fn shown(&self) -> &str {
-        &self.shown
+        &self.session.shown
     }
 
     /// Whether the connection is encrypted.
     pub fn is_encrypted(&self) -> bool {
         // Only a handshake brings a certificate.
-        self.tls
-            .as_ref()
-            .is_some_and(|tls| tls.certificate().is_some())
+        { self.session.tls.as_ref() }.is_some_and(|tls| tls.certificate().is_some())
     }
 
     /// The rows of one statement, which runs alone in a READ ONLY transaction. When `allowance` runs
@@ -212,6 +233,29 @@ impl PgObserve<'_> {
         bound: &[Bound<'_>],
         allowance: Allowance,
     ) -> Result<Vec<Row>, ReachError> {
+        self.session.rows(self.scope, sql, bound, allowance).await
+    }
+
+    /// Ends the session politely, so that the server's log stays quiet.
+    pub async fn close(self) {
+        self.session.close(self.scope).await;
+    }
+}
+
+impl Session {
+    /// The database, for people.
+    pub(super) fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// The rows of one statement: see [`PgObserve::rows`].
+    pub(super) async fn rows(
+        &self,
+        scope: &Scope,
+        sql: &'static str,
+        bound: &[Bound<'_>],
+        allowance: Allowance,
+    ) -> Result<Vec<Row>, ReachError> {
         let action = || format!("ask {}", self.shown);
         let work = async {
             // One after the other: if the first failed, the second would run outside of it.
@@ -221,24 +265,22 @@ impl PgObserve<'_> {
             let ended = self.client.batch_execute("ROLLBACK").await;
             rows.and_then(|rows| ended.map(|()| rows))
         };
-        match self.scope.within(allowance, work).await {
+        match scope.within(allowance, work).await {
             Ok(Ok(rows)) => Ok(rows),
             Ok(Err(error)) => Err(refused(action(), &error)),
             Err(stopped) => {
-                self.cancel().await;
+                self.cancel(scope).await;
                 Err(stopped.error(action()))
             }
         }
     }
 
     /// Asks the server to end what this session does, as far as it listens.
-    async fn cancel(&self) {
-        let allowance = self.scope.allow(CANCEL_LIMIT).despite_end();
+    async fn cancel(&self, scope: &Scope) {
+        let allowance = scope.allow(CANCEL_LIMIT).despite_end();
         let token = self.client.cancel_token();
         let request = async {
-            let stream = dial(self.scope, &self.host.endpoint, allowance)
-                .await
-                .ok()?;
+            let stream = dial(scope, &self.host.endpoint, allowance).await.ok()?;
             match &self.tls {
                 None => token.cancel_query_raw(stream, NoTls).await.ok(),
                 Some(tls) => {
@@ -248,17 +290,22 @@ impl PgObserve<'_> {
             }
         };
         // If it does not go through, the closed socket is what is left.
-        let _ = self.scope.within(allowance, request).await;
+        let _ = scope.within(allowance, request).await;
     }
 
     /// Whether this host is of the kind that the URL asks for.
-    async fn is_wanted(&self, wanted: Wanted, allowance: Allowance) -> Result<(), ReachError> {
+    async fn is_wanted(
+        &self,
+        scope: &Scope,
+        wanted: Wanted,
+        allowance: Allowance,
+    ) -> Result<(), ReachError> {
         if wanted == Wanted::Any {
             return Ok(());
         }
         let sql = "SELECT pg_is_in_recovery(), \
                    pg_is_in_recovery() OR current_setting('default_transaction_read_only')::bool";
-        let rows = self.rows(sql, &[], allowance).await?;
+        let rows = self.rows(scope, sql, &[], allowance).await?;
         let cell = |at| rows.first().and_then(|row| row.try_get::<_, bool>(at).ok());
         let (standby, read_only) = (cell(0).unwrap_or(false), cell(1).unwrap_or(false));
         let is = match wanted {
@@ -280,17 +327,22 @@ impl PgObserve<'_> {
         ))
     }
 
-    /// Ends the session politely, so that the server's log stays quiet.
-    pub async fn close(self) {
+    /// Waits until the session is over, and says why.
+    pub(super) async fn ended(&self) -> String {
+        let mut end = self.driver.end.clone();
+        let why = end.wait_for(Option::is_some).await;
+        why.map(|why| why.clone().unwrap_or_default())
+            .unwrap_or_else(|_| "the session was ended".to_owned())
+    }
+
+    /// Ends it politely.
+    pub(super) async fn close(self, scope: &Scope) {
         let Self {
-            scope,
-            client,
-            mut driver,
-            ..
+            client, mut driver, ..
         } = self;
         drop(client);
         let allowance = scope.allow(CLOSE_LIMIT).despite_end();
-        let _ = scope.within(allowance, &mut driver.0).await;
+        let _ = scope.within(allowance, &mut driver.task).await;
     }
 }
 
