@@ -3,6 +3,7 @@
 pub(super) mod begin;
 mod locks;
 pub(super) mod reports;
+mod sessions;
 
 use std::collections::HashMap;
 use std::ffi::OsString;

@@ -51,6 +51,24 @@ impl Seek<'_> {
     /// # Errors
     /// When the connection has no value or cannot be used.
     pub async fn open(&self, key: &str, connection: &str) -> Result<Remote, HostError> {
+        Remote::open(self.shared(connection)?, key, connection).await
+    }
+
+    /// Ends the sessions of the run that are left on the server of `connection`, and says which there
+    /// were.
+    ///
+    /// # Errors
+    /// When the connection has no value or cannot be used, or they do not end.
+    pub async fn end_strays(&self, connection: &str) -> Result<Vec<String>, HostError> {
+        let shared = self.shared(connection)?;
+        let redactor = Arc::clone(&shared.redactor);
+        let observe = observe(shared)?;
+        let ended = observe.end_postgres_strays(&Conn::named(connection)).await;
+        ended.map_err(|error| redacted(&redactor, error))
+    }
+
+    /// What a scope needs before there is an engine.
+    fn shared(&self, connection: &str) -> Result<Arc<Shared>, HostError> {
         let action = || format!("use connection `{connection}`");
         let wrong = |why: String| HostError::permanent(action(), why);
         let secrets: Map<String, Value> = { self.secrets.iter() }
@@ -76,33 +94,43 @@ impl Seek<'_> {
             transients,
             follow_output: false,
         };
-        Remote::open(Arc::new(shared), key, connection).await
+        Ok(Arc::new(shared))
+    }
+}
+
+/// The means to look, in the name of the run's lock.
+fn observe(shared: Arc<Shared>) -> Result<Observe, HostError> {
+    let path = StepId::new(NAME)
+        .map(StepPath::step)
+        .ok_or_else(|| HostError::permanent("use a connection of the run", "it has no name"))?;
+    let scope = Scope {
+        shared,
+        path,
+        part: Part::Step,
+        attempt: 1,
+        deadline: Deadline::NEVER,
+        cancel: Cancel::new(),
+        durable: false,
+        logs: std::sync::Mutex::default(),
+    };
+    Ok(Observe::new(Arc::new(scope)))
+}
+
+fn redacted(redactor: &Redactor, error: HostError) -> HostError {
+    HostError {
+        action: redactor.text(&error.action).into_owned(),
+        cause: redactor.text(&error.cause).into_owned(),
+        ..error
     }
 }
 
 impl Remote {
     async fn open(shared: Arc<Shared>, key: &str, connection: &str) -> Result<Self, HostError> {
         let redactor = Arc::clone(&shared.redactor);
-        let path = StepId::new(NAME).map(StepPath::step).ok_or_else(|| {
-            HostError::permanent(format!("take the lock `{key}`"), "it has no name")
-        })?;
-        let scope = Scope {
-            shared,
-            path,
-            part: Part::Step,
-            attempt: 1,
-            deadline: Deadline::NEVER,
-            cancel: Cancel::new(),
-            durable: false,
-            logs: std::sync::Mutex::default(),
-        };
-        let observe = Observe::new(Arc::new(scope));
+        let observe = observe(shared)?;
         let conn = Conn::named(connection);
-        let lock = { observe.postgres_lock(&conn, key).await }.map_err(|error| HostError {
-            action: redactor.text(&error.action).into_owned(),
-            cause: redactor.text(&error.cause).into_owned(),
-            ..error
-        })?;
+        let lock = observe.postgres_lock(&conn, key).await;
+        let lock = lock.map_err(|error| redacted(&redactor, error))?;
         Ok(Self {
             key: key.to_owned(),
             connection: connection.to_owned(),

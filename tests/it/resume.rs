@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use crate::support::postgres::Postgres;
 use crate::support::process;
 use crate::support::run::{Ran, Runbook, Started};
 use crate::support::wait;
@@ -292,6 +293,62 @@ fn a_daemon_of_a_finished_step_is_left_alone() {
     assert_eq!(oracle(&ran), "daemon b b bye");
     process::output("pgrep", &["-f", "sleep 5657"]).expect_code(1);
     process::output("pkill", &["-f", "sleep 5656"]).expect_code(0);
+    verifies(&ran);
+}
+
+#[test]
+fn sessions_of_a_killed_run_are_ended_first() {
+    let server = Postgres::shared();
+    let database = server.new_database();
+    let url = server.url(&database);
+    let ping = "  - { id: ping, postgres.ping: { connection: main } }\n";
+    let text = playbook(&[step("a", "repeat: idempotent,", "[ -e go ] || sleep 5959")])
+        .replace(
+            "steps:\n",
+            &format!("connections: {{ main: {{ postgres: {{ url: '{url}' }} }} }}\nsteps:\n"),
+        )
+        .replace("finally:\n", &format!("{ping}finally:\n"));
+    let started = Runbook::new().arg("run").playbook(&text).start();
+    let ran = kill_after(started, "a");
+    process::output("pkill", &["-f", "sleep 5959"]);
+    std::fs::write(ran.folder().join("go"), "").unwrap();
+    let history = go(&ran, &["history", "--format", "json"]).json();
+    let run = history["runs"][0]["id"].as_str().unwrap().to_owned();
+    // As a statement that goes on although its client is gone; and one of another run.
+    let sleeps = |name: &str| {
+        Runbook::new()
+            .env("PGAPPNAME", name)
+            .instead([process::program("psql", "postgresql-client")])
+            .args(["-X", "-d", &url, "-c", "select pg_sleep(1000)"])
+            .limit(Duration::from_secs(100))
+            .start()
+    };
+    let (left, other) = (format!("rb/{run}/a"), "rb/0000000000000000/a");
+    let (ours, theirs) = (sleeps(&left), sleeps(other));
+    let count = |name: &str| {
+        let sql =
+            format!("SELECT count(*) FROM pg_stat_activity WHERE application_name = '{name}'");
+        server.psql_in(&database, &sql).trim().to_owned()
+    };
+    wait::until("both sessions", LONG, || {
+        (count(&left) == "1" && count(other) == "1").then_some(())
+    });
+    let resumed = go(&ran, &["resume", "last"]);
+    resumed.expect_code(0);
+    assert!(
+        resumed.stderr.contains(&format!("in `main`: {left}")),
+        "{resumed}"
+    );
+    assert_eq!(
+        (count(&left), count(other)),
+        ("0".to_owned(), "1".to_owned())
+    );
+    let ended = ours.finish();
+    assert!(ended.stderr.contains("terminating connection"), "{ended}");
+    drop(theirs);
+    let journal =
+        std::fs::read_to_string(ran.state().join("runs").join(&run).join("journal.jsonl"));
+    assert!(journal.unwrap().contains(&format!("in `main`: {left}")));
     verifies(&ran);
 }
 

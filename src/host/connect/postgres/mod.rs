@@ -6,6 +6,7 @@
 
 mod lock;
 mod session;
+mod strays;
 mod url;
 
 use schemars::JsonSchema;
