@@ -31,6 +31,8 @@ pub enum Distrust {
         /// The ledger's.
         last: Digest,
     },
+    /// The ledger is signed, and the folder's public key is not there.
+    Gone,
     /// What lies in the place of the public key is none.
     NoKey,
 }
@@ -48,6 +50,9 @@ impl fmt::Display for Distrust {
             Self::NotLast { key, last } => write!(
                 f,
                 "keys/checkpoint.pub is {key}, and the ledger is signed by {last}"
+            ),
+            Self::Gone => f.write_str(
+                "the ledger is signed, and keys/checkpoint.pub is gone; verify with a copy: `--key`",
             ),
             Self::NoKey => f.write_str("keys/checkpoint.pub is no Ed25519 key in PEM"),
         }
@@ -115,7 +120,7 @@ fn of_trusted(signatures: &Signatures, key: &PublicKey, from: &'static str) -> O
 
 fn of_folder(state: &StateDir, signatures: &Signatures) -> Result<Option<Distrust>, HostError> {
     let Some(text) = state.read_checkpoint_pub()? else {
-        return Ok(None);
+        return Ok((!signatures.keys.is_empty()).then_some(Distrust::Gone));
     };
     let Some(key) = PublicKey::read(&text) else {
         return Ok(Some(Distrust::NoKey));

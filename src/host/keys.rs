@@ -22,6 +22,11 @@ use super::{HostError, StateDir};
 /// What a key's file may measure at most, in bytes.
 const LARGEST: u64 = 16 << 10;
 
+/// How often it is looked whether a key that is being made is in use, and the pause in between: a
+/// second in all.
+const LOOKS: u32 = 100;
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
+
 impl StateDir {
     /// The key of keyed digests, made on first use. 32 random bytes in `keys/digest.key`, 0600.
     ///
@@ -73,7 +78,14 @@ impl StateDir {
     /// When it cannot be read, others may read it, its making was cut off, or it is gone while its
     /// public half is there: then nothing may go on unsigned.
     pub fn read_checkpoint_key(&self) -> Result<Option<String>, HostError> {
-        if exists(&self.new_checkpoint_key())? {
+        let mut looks = 0;
+        while exists(&self.new_checkpoint_key())? {
+            // Somebody may be making it in this very moment.
+            looks += 1;
+            if looks < LOOKS {
+                std::thread::sleep(PAUSE);
+                continue;
+            }
             let action = format!("use the key {}", self.checkpoint_key().display());
             let error = HostError::permanent(action, "the making of another one was cut off");
             return Err(error.with_help("`runbook audit keygen` finishes it"));

@@ -141,6 +141,34 @@ fn nothing_runs_that_could_not_be_signed() {
     refused("the making of another one was cut off");
 }
 
+#[test]
+fn a_key_that_is_replaced_while_runs_begin_and_end_stops_none() {
+    let made = with_key();
+    fs::copy(
+        made.state().join("keys/checkpoint.pub"),
+        made.folder().join("first.pub"),
+    )
+    .unwrap();
+    fs::write(made.folder().join("playbook.yaml"), PLAYBOOK).unwrap();
+    let begin = || made.then().args(["run", "playbook.yaml"]).start();
+    let mut runs = Vec::new();
+    for _ in 0..5 {
+        runs.extend([begin(), begin(), begin()]);
+        let args = ["audit", "keygen", "--replace"];
+        made.then().args(args).run().expect_code(0);
+        verify(&made, &[]).expect_code(0);
+    }
+    for run in runs {
+        run.finish().expect_code(0);
+    }
+    let found = verify(&made, &["--key", "first.pub"]);
+    found.expect_code(0);
+    assert!(
+        found.stdout.contains("verified: the ledger and 15 runs"),
+        "{found}"
+    );
+}
+
 /// Everybody who can be a witness.
 struct Witnesses {
     syslog: Syslog,

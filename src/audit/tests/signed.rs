@@ -284,6 +284,9 @@ fn keys_follow_each_other() {
     )
     .unwrap();
     assert!(!alone(&recorded).is_good());
+    fs::remove_file(recorded.state.checkpoint_pub()).unwrap();
+    assert!(!alone(&recorded).is_good());
+    assert!(against(&recorded, Some(&third), &said).is_good());
 }
 
 #[test]
