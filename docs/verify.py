@@ -18,6 +18,13 @@ def sha256(data):
     return hashlib.sha256(data).hexdigest()
 
 
+def regular(path, what="rb"):
+    """Opens a file; a pipe or a device in its place would never end."""
+    if os.path.lexists(path) and not os.path.isfile(path):
+        raise Wrong("%s is no regular file" % path)
+    return open(path, what)
+
+
 def fitting(line, seq, prev):
     """The record that the line is, if its place is here."""
     try:
@@ -32,7 +39,7 @@ def fitting(line, seq, prev):
 
 def chain(path):
     """The records of a file, their hashes, and the torn bytes at its end."""
-    with open(path, "rb") as file:
+    with regular(path) as file:
         *lines, torn = file.read().split(b"\n")
     records, hashes, prev, aside = [], [], "0" * 64, []
     for line in lines:
@@ -93,7 +100,7 @@ def check(folder, run, start, end, before, pruned):
     for record in records:
         logs = record["data"].get("logs", []) if record["kind"] == "step.result" else []
         for log in logs:
-            with open(os.path.join(folder, log["file"]), "rb") as file:
+            with regular(os.path.join(folder, log["file"])) as file:
                 if sha256(file.read()) != log["sha256"]:
                     raise Wrong("record %d names a log that was changed" % record["seq"])
     return "ok, %d records%s%s" % (
@@ -128,7 +135,7 @@ def main(state):
     exported = os.path.join(state, "export.json")
     if os.path.exists(exported):
         # The ledger knows others, whose folders were left where they are.
-        with open(exported, "rb") as file:
+        with regular(exported) as file:
             wanted = names | set(json.load(file)["runs"])
     for run in sorted(wanted):
         try:

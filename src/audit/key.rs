@@ -4,6 +4,7 @@
 //! its 32 bytes in base64, and is named by the SHA-256 of these bytes.
 
 use std::fmt;
+use std::io::{Read as _, Seek as _, SeekFrom};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,8 +15,9 @@ use ed25519_dalek::pkcs8::{
 };
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 
+use super::checkpoint::CHECKPOINT_KIND;
 use super::record::Digest;
-use crate::host::{HostError, StateDir};
+use crate::host::{HostError, StateDir, records};
 
 /// A public key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,8 +76,17 @@ impl Signer {
     /// # Errors
     /// When there is one that cannot be used.
     pub fn load(state: &StateDir) -> Result<Option<Self>, HostError> {
-        let text = state.read_checkpoint_key()?;
-        text.map(|text| Self::read(&text, state)).transpose()
+        match state.read_checkpoint_key()? {
+            Some(text) => Self::read(&text, state).map(Some),
+            None if is_signed(state)? => {
+                let action = format!("use the key {}", state.checkpoint_key().display());
+                let error = HostError::permanent(action, "it is gone, and the ledger is signed");
+                Err(error.with_help(
+                    "bring it back; if it is lost, `runbook audit keygen --replace` makes another one",
+                ))
+            }
+            None => Ok(None),
+        }
     }
 
     /// The one of `state` that a new one is to replace, while that one is being made.
@@ -135,4 +146,26 @@ impl Signer {
     pub(super) fn sign(&self, message: &str) -> String {
         STANDARD.encode(self.0.sign(message.as_bytes()).to_bytes())
     }
+}
+
+/// How much of the ledger's end is looked at for signatures, in bytes: the lines of some hundred runs
+/// that have not ended.
+const LOOKED_AT: u64 = 64 << 10;
+
+/// Whether signatures stand at the ledger's end: each run's end has had one since there was a key.
+fn is_signed(state: &StateDir) -> Result<bool, HostError> {
+    let path = state.ledger();
+    let error = |e: &std::io::Error| HostError::io(format!("read {}", path.display()), e);
+    let Some(mut file) = records::open(&path)? else {
+        return Ok(false);
+    };
+    let length = file.metadata().map_err(|e| error(&e))?.len();
+    let start = length.saturating_sub(LOOKED_AT);
+    file.seek(SeekFrom::Start(start)).map_err(|e| error(&e))?;
+    let mut end = Vec::new();
+    file.take(LOOKED_AT)
+        .read_to_end(&mut end)
+        .map_err(|e| error(&e))?;
+    let kind = format!("\"kind\":\"{CHECKPOINT_KIND}\"");
+    Ok(memchr::memmem::find(&end, kind.as_bytes()).is_some())
 }

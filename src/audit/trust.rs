@@ -66,6 +66,8 @@ pub struct SignedReport {
     pub checkpoints: u64,
     /// How many records the last of them vouches for, and when it was signed.
     pub up_to: Option<(u64, jiff::Timestamp)>,
+    /// How many records follow the last checkpoint: those of runs that have not ended.
+    pub unsigned: u64,
     /// The key that signs now.
     pub key: Option<Digest>,
     /// Whether that is, or descends from, a key that whoever verifies brought along.
@@ -82,6 +84,7 @@ impl SignedReport {
         state: &StateDir,
         signatures: &Signatures,
         trusted: Option<&PublicKey>,
+        records: u64,
     ) -> Result<Self, HostError> {
         let last = signatures.last.as_ref();
         let distrust = match trusted {
@@ -92,6 +95,8 @@ impl SignedReport {
         let unvouched = later.filter(|brought| !brought.is_vouched_for);
         Ok(Self {
             unvouched: unvouched.map(|brought| brought.seq).collect(),
+            // The checkpoint itself is one more record than it vouches for.
+            unsigned: last.map_or(0, |last| records.saturating_sub(last.records + 1)),
             checkpoints: signatures.checkpoints,
             up_to: last.map(|last| (last.records, last.at)),
             key: signatures.keys.last().map(|brought| brought.key.id()),

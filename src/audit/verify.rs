@@ -154,6 +154,8 @@ pub struct Verification {
     pub witnesses: Vec<(String, WitnessVerdict)>,
     /// Of its runs, by name.
     pub runs: Vec<RunReport>,
+    /// How many runs of the ledger are not looked at because an export does not have them.
+    pub elsewhere: usize,
 }
 
 impl Verification {
@@ -202,6 +204,7 @@ pub fn verify(
         .collect();
     let ledger = LedgerReading::read(state)?;
     names.extend(ledger.runs.keys().map(ToString::to_string));
+    let all = names.len();
     if let Some(run) = only {
         if !names.contains(run.as_str()) {
             let (run, path) = (run.clone(), state.run(run));
@@ -215,6 +218,10 @@ pub fn verify(
         // What the export promises has to be there, also where its ledger does not know it.
         names.extend(exported.into_iter().map(str::to_owned));
     }
+    let elsewhere = match (&against.exported, only) {
+        (Some(_), None) => all.saturating_sub(names.len()),
+        _ => 0,
+    };
     let runs = names.into_iter().map(|name| {
         let (verdict, set_aside) = match RunId::parse(&name) {
             Some(run) => verify_run(state, &run, ledger.runs.get(&run)),
@@ -227,7 +234,12 @@ pub fn verify(
         }
     });
     let runs = runs.collect();
-    let signed = SignedReport::of(state, &ledger.signatures, against.key.as_ref())?;
+    let signed = SignedReport::of(
+        state,
+        &ledger.signatures,
+        against.key.as_ref(),
+        ledger.records,
+    )?;
     let origin = origin(state);
     let witnesses = { against.testimonies.iter() }
         .map(|said| (said.witness.clone(), witness::judge(&ledger, &origin, said)))
@@ -241,6 +253,7 @@ pub fn verify(
         signed,
         witnesses,
         runs,
+        elsewhere,
     })
 }
 

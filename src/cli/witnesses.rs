@@ -1,6 +1,8 @@
 //! The state folder's `audit.yaml`, and the witnesses that it names: sending them checkpoints, asking
 //! what they have.
 
+use std::os::unix::fs::MetadataExt as _;
+
 use futures_util::future::join_all;
 
 use super::engine::Refusal;
@@ -23,7 +25,13 @@ pub(super) fn load(state: &StateDir) -> Result<AuditConfig, Refusal> {
     if !path.try_exists().unwrap_or(true) {
         return Ok(AuditConfig::default());
     }
-    let bytes = files::read_limited(&path, LARGEST).map_err(failed)?;
+    let (bytes, metadata) = files::read_with_metadata(&path, LARGEST).map_err(failed)?;
+    // It names files that we write and secrets that we read: in a folder that is shared, others may
+    // not put one there.
+    if !identity::is_ours(metadata.uid()) {
+        let message = format!("{} belongs to another user; nothing ran", path.display());
+        return Err(Refusal::new(exit::REFUSED, message, None));
+    }
     let (mut sources, mut diagnostics) = (Sources::new(), Diagnostics::new());
     let name = path.display().to_string();
     let config = match crate::doc::decode_utf8(bytes) {

@@ -7,12 +7,13 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
 use super::HostError;
+use super::identity::is_ours;
 use super::store::sync_parent;
 use crate::base::{Clock, Duration};
 
@@ -51,6 +52,15 @@ impl AppendFile {
     }
 
     fn open_with(path: &Path, options: &OpenOptions) -> Result<Self, HostError> {
+        // In a folder that is shared, somebody could lead us to a file of ours that is none of theirs.
+        if let Ok(link) = std::fs::symlink_metadata(path)
+            && link.is_symlink()
+            && !is_ours(link.uid())
+        {
+            let action = format!("open {}", path.display());
+            let cause = "it is a link that another user put there";
+            return Err(HostError::permanent(action, cause));
+        }
         let file = options
             .open(path)
             .map_err(|e| HostError::io(format!("open {}", path.display()), &e))?;

@@ -25,6 +25,11 @@ pub fn user_name() -> String {
     }
 }
 
+/// Whether what belongs to user `owner` is taken as ours: it is root's, or our own.
+pub fn is_ours(owner: u32) -> bool {
+    owner == 0 || owner == rustix::process::geteuid().as_raw()
+}
+
 /// The login of a user by number.
 pub fn login(uid: u32) -> String {
     let passwd = files::read_kernel(Path::new("/etc/passwd")).unwrap_or_default();

@@ -16,6 +16,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use super::identity::is_ours;
 use super::store::{IfExists, sync_parent, try_write_whole, write_whole};
 use super::{HostError, StateDir};
 
@@ -113,10 +114,11 @@ impl StateDir {
                 "bring it back; if it is lost, `runbook audit keygen --replace` makes another one",
             ));
         };
-        let mode = std::fs::metadata(&path)
-            .map_err(|e| HostError::io(action(), &e))?
-            .mode();
-        if mode & 0o077 != 0 {
+        let metadata = std::fs::metadata(&path).map_err(|e| HostError::io(action(), &e))?;
+        if !is_ours(metadata.uid()) {
+            return Err(HostError::permanent(action(), "it belongs to another user"));
+        }
+        if metadata.mode() & 0o077 != 0 {
             let error = HostError::permanent(action(), "others than its owner may read it");
             return Err(error.with_help(format!("chmod 600 {}", path.display())));
         }

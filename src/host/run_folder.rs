@@ -87,7 +87,8 @@ impl RunFolder {
             for (name, mode) in [
                 ("", 0o2750),
                 ("logs", 0o2750),
-                ("approvals", 0o2770),
+                // Sticky: what one said, another cannot take away.
+                ("approvals", 0o3770),
                 (ENGINE, 0o640),
                 (ALIVE, 0o640),
             ] {

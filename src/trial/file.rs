@@ -96,6 +96,15 @@ fn read(
     let (playbook, tests) = (playbook?, tests?);
     let folder = path.parent().unwrap_or(Path::new(""));
     let playbook_path = folder.join(&playbook.value);
+    // What is not even called one is not opened: its lines would stand in the diagnostics.
+    let is_named = [".yaml", ".yml"]
+        .iter()
+        .any(|end| playbook.value.ends_with(end));
+    if !is_named && playbook_path.is_file() {
+        let message = "a playbook's name ends in `.yaml` or `.yml`";
+        diagnostics.push(Diagnostic::error(codes::BAD_VALUE, message).at(playbook.span));
+        return None;
+    }
     let mut loaded = compile::load(&playbook_path, registry, sources);
     for diagnostic in std::mem::take(&mut loaded.diagnostics) {
         // A file that is not there has no place of its own: its name stands here.

@@ -18,6 +18,9 @@ use crate::host::lock::{Holder, Locks};
 use crate::host::signals::Signals;
 
 /// The longest virtual time that a case may take.
+/// How often the run of one case is gone on with.
+const MOST_RESUMES: u32 = 100;
+
 const MOST_TIME: Duration = Duration::from_secs(400 * 86_400);
 
 /// Exit statuses with which a run is not gone on with.
@@ -106,6 +109,13 @@ pub fn play(program: &Program, case: &Case) -> Played {
             break;
         };
         match go_on(program, case, state) {
+            Ok(_) if resumed == MOST_RESUMES => {
+                let message = format!("it was gone on with {MOST_RESUMES} times and did not end");
+                let code = codes::TEST_ENDLESS;
+                failures.push(Diagnostic::error(code, message).at(case.name.span));
+                broken = true;
+                break;
+            }
             Ok(next) => {
                 past = Some(next);
                 resumed += 1;

@@ -86,6 +86,8 @@ struct Search {
     automaton: AhoCorasick,
     /// Of each pattern, whose it is.
     owners: Vec<usize>,
+    /// Of each pattern, whether it is the number in hex.
+    is_hex: Vec<bool>,
 }
 
 impl Search {
@@ -107,16 +109,26 @@ impl Search {
             add(hex::encode(&tag));
             add(tag);
         }
+        let is_hex = patterns.iter().enumerate().map(|(at, _)| at % 5 == 3);
+        let is_hex = is_hex.collect();
         let automaton = AhoCorasick::new(patterns).unwrap();
-        Search { automaton, owners }
+        Search {
+            automaton,
+            owners,
+            is_hex,
+        }
     }
 
     /// The numbers of the secrets that `text` shows, however its lines are broken.
     fn shown(&self, text: &[u8]) -> BTreeSet<usize> {
         let mut found = BTreeSet::new();
-        for reading in readings(text) {
+        for (at, reading) in readings(text).into_iter().enumerate() {
+            // Of digits that are put together, some are the number by chance: there it counts in hex.
+            let only_hex = matches!(at, 2 | 3);
             let all = self.automaton.find_overlapping_iter(&reading);
-            found.extend(all.map(|found| self.owners[found.pattern().as_usize()]));
+            let all = all.map(|found| found.pattern().as_usize());
+            let all = all.filter(|pattern| !only_hex || self.is_hex[*pattern]);
+            found.extend(all.map(|pattern| self.owners[pattern]));
         }
         found
     }

@@ -169,6 +169,65 @@ fn a_key_that_is_replaced_while_runs_begin_and_end_stops_none() {
     );
 }
 
+#[test]
+fn in_a_shared_folder_others_cannot_steer_what_is_signed_written_or_read() {
+    let made = with_key();
+    run(&made).expect_code(0);
+    let state = made.state().to_owned();
+    let theirs = |path: &Path| {
+        process::output("chown", &["-h", "nobody", path.to_str().unwrap()]).expect_code(0);
+    };
+    // Their `audit.yaml` would read what only we may read.
+    audit_file(&made, "witnesses:\n  - file: { path: /tmp/never }\n");
+    theirs(&state.join("audit.yaml"));
+    let ran = run(&made);
+    ran.expect_code(3);
+    assert!(
+        ran.stderr.contains("audit.yaml belongs to another user"),
+        "{ran}"
+    );
+    fs::remove_file(state.join("audit.yaml")).unwrap();
+    // Their link in the ledger's place would have us write to a file of ours.
+    let (ledger, kept, ours) = (
+        state.join("ledger.jsonl"),
+        state.join("kept"),
+        made.folder().join("ours"),
+    );
+    fs::rename(&ledger, &kept).unwrap();
+    fs::write(&ours, "").unwrap();
+    std::os::unix::fs::symlink(&ours, &ledger).unwrap();
+    theirs(&ledger);
+    let ran = run(&made);
+    ran.expect_code(5);
+    assert!(ran.stderr.contains("another user put there"), "{ran}");
+    assert_eq!(fs::read_to_string(&ours).unwrap(), "");
+    fs::remove_file(&ledger).unwrap();
+    fs::rename(&kept, &ledger).unwrap();
+    // Without the key of a signed ledger nothing runs, nor with one of theirs.
+    let (keys, away) = (state.join("keys"), state.join("away"));
+    fs::rename(&keys, &away).unwrap();
+    fs::create_dir(&keys).unwrap();
+    let ran = run(&made);
+    ran.expect_code(5);
+    assert!(
+        ran.stderr.contains("it is gone, and the ledger is signed"),
+        "{ran}"
+    );
+    for name in ["checkpoint.key", "checkpoint.pub"] {
+        let from = away.join(name);
+        let args = ["-p", from.to_str().unwrap(), keys.to_str().unwrap()];
+        process::output("cp", &args).expect_code(0);
+        theirs(&keys.join(name));
+    }
+    let ran = run(&made);
+    ran.expect_code(5);
+    assert!(ran.stderr.contains("it belongs to another user"), "{ran}");
+    fs::remove_dir_all(&keys).unwrap();
+    fs::rename(&away, &keys).unwrap();
+    run(&made).expect_code(0);
+    verify(&made, &[]).expect_code(0);
+}
+
 /// Everybody who can be a witness.
 struct Witnesses {
     syslog: Syslog,
@@ -446,6 +505,8 @@ fn an_export_verifies_elsewhere_and_says_what_was_changed() {
         !found.stdout.contains(&ids[0]) && !found.stdout.contains(&ids[3]),
         "{found}"
     );
+    let elsewhere_too = "1 run of the ledger: not in this export";
+    assert!(found.stdout.contains(elsewhere_too), "{found}");
     let key = made.state().join("keys/checkpoint.pub");
     elsewhere(&["--key", key.to_str().unwrap()]).expect_code(0);
     let script = out.join("verify.py");

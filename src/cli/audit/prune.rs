@@ -61,6 +61,10 @@ pub(super) fn run(out: &mut Output, args: &PruneArgs) -> u8 {
     }
     match prune(&state, &clock, &policy, &old, &identity::user_name()) {
         Ok(taken) => {
+            if taken.runs == 0 {
+                out.note_line("no run is old enough: nothing was done");
+                return exit::DONE;
+            }
             let runs = plural(taken.runs, "run");
             out.note_line(&format!(
                 "took away the records of {runs}; the ledger says so"

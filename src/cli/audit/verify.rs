@@ -124,7 +124,7 @@ fn signatures(signed: &SignedReport) -> (&'static str, String) {
         let none = "none; `runbook audit keygen` makes a key";
         return ("-", none.to_owned());
     };
-    let count = plural(count(signed.checkpoints), "checkpoint");
+    let count = plural(count_of(signed.checkpoints), "checkpoint");
     let by = if signed.is_anchored {
         "as trusted"
     } else {
@@ -138,17 +138,21 @@ fn signatures(signed: &SignedReport) -> (&'static str, String) {
     for seq in &signed.unvouched {
         text.push_str(&format!("; no key vouches for the one of record {seq}"));
     }
+    if signed.unsigned > 0 {
+        let after = plural(count_of(signed.unsigned), "record");
+        text.push_str(&format!("; {after} after it, of runs that have not ended"));
+    }
     ("ok", text)
 }
 
-fn count(number: u64) -> usize {
+fn count_of(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 fn print(out: &mut Output, found: &Verification) {
     let good = |good: bool| if good { "ok" } else { "BAD" };
     let ledger = match &found.ledger.fault {
-        None => plural(count(found.ledger.records), "record"),
+        None => plural(count_of(found.ledger.records), "record"),
         Some(fault) => format!("{} records verify, then: {fault}", found.ledger.records),
     };
     let ledger_good = found
@@ -180,6 +184,12 @@ fn print(out: &mut Output, found: &Verification) {
     let runs = runs.filter(|run| !matches!(run.verdict, RunVerdict::NoRun));
     let bad = runs.clone().filter(|run| !run.verdict.is_good()).count();
     let runs = plural(runs.count(), "run");
+    if found.elsewhere > 0 {
+        let elsewhere = plural(found.elsewhere, "run");
+        text.push_str(&format!(
+            "-    {elsewhere} of the ledger: not in this export\n"
+        ));
+    }
     let mut wrong = Vec::new();
     if !ledger_good {
         wrong.push("the ledger is bad".to_owned());
@@ -189,7 +199,10 @@ fn print(out: &mut Output, found: &Verification) {
     }
     let against = { found.witnesses.iter() }
         .filter(|(_, verdict)| !verdict.is_good() && !verdict.is_unknown());
-    wrong.extend(against.map(|(witness, _)| format!("{} saw it otherwise", clean::line(witness))));
+    wrong.extend(against.map(|(witness, verdict)| match verdict {
+        WitnessVerdict::Nothing => format!("{} has nothing of it", clean::line(witness)),
+        _ => format!("{} saw it otherwise", clean::line(witness)),
+    }));
     if bad > 0 {
         wrong.push(format!("{bad} of {runs} bad"));
     } else if !wrong.is_empty() {
@@ -241,11 +254,13 @@ fn as_json(found: &Verification) -> Value {
             "ok": found.signed.is_good(),
             "checkpoints": found.signed.checkpoints,
             "records": found.signed.up_to.map(|(records, _)| records),
+            "unsigned_records": found.signed.unsigned,
             "signed_at": found.signed.up_to.map(|(_, at)| at.to_string()),
             "key": found.signed.key.map(|key| key.to_string()),
             "fault": found.signed.distrust.as_ref().map(ToString::to_string),
         },
         "witnesses": witnesses,
+        "elsewhere": found.elsewhere,
         "runs": runs,
     })
 }
