@@ -226,15 +226,18 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let state = StateDir::at(place.path());
         state.create().unwrap();
-        std::os::unix::fs::symlink("/dev/full", state.ledger()).unwrap();
         let run = RunId::from_parts(1, 1);
         let folder = RunFolder::create(&state, &run).unwrap();
         let trail = Trail::create(&state, &folder, Clock::system()).unwrap();
+        std::os::unix::fs::symlink("/dev/full", state.ledger()).unwrap();
         let first = trail.append(&start(&run)).unwrap_err();
         assert!(first.to_string().contains("ledger.jsonl"), "{first}");
         let later = trail.append(&step(1)[0]).unwrap_err();
         assert_eq!(later.to_string(), first.to_string());
         assert_eq!(trail.head().seq, 1);
+        // Where that is known before, nothing begins.
+        let refused = Trail::create(&state, &folder, Clock::system()).unwrap_err();
+        assert!(refused.to_string().contains("ledger.jsonl"), "{refused}");
     }
 
     #[test]
