@@ -13,7 +13,7 @@ use crate::event::{
 };
 use crate::expr::from_json;
 use crate::host::Part;
-use crate::model::Undo;
+use crate::model::Typed;
 use crate::step::{Partial, StepErrorKind};
 
 /// How long an `undo` may take where neither its step nor the playbook says it.
@@ -89,7 +89,7 @@ impl Engine<'_> {
         self.done.borrow_mut().pop()
     }
 
-    async fn undo(&self, done: &Done, undo: &Undo) -> Result<(), JournalError> {
+    async fn undo(&self, done: &Done, undo: &Typed) -> Result<(), JournalError> {
         let step = self.program.step(done.at);
         let mut local = self.world.local();
         if let (Some(item), Some(foreach)) = (&done.item, &step.foreach) {

@@ -10,6 +10,7 @@ mod declare;
 mod playbook;
 mod project;
 mod read;
+mod steering;
 mod step;
 mod tree;
 
@@ -20,8 +21,7 @@ pub use declare::{
 pub use playbook::{Defaults, Order, Playbook, decode as decode_playbook};
 pub use project::{PROJECT_FILE, Project, decode as decode_project};
 pub use read::{Decoder, is_name};
+pub use steering::{Approval, Foreach, Lock, OnConflict, OnTimeout, Retry, Verify};
 pub use step::FailOn;
-pub use step::{
-    Approval, Foreach, Lock, OnConflict, OnError, OnTimeout, Retry, Step, Undo, Verify,
-};
+pub use step::{OnError, Step, Typed};
 pub use tree::{Scope, Text, Tree, Visited};

@@ -5,7 +5,8 @@ use serde_json::{Map, Value};
 
 use super::declare::{Connection, Param, ReportDecl, SecretDecl, Var};
 use super::read::Decoder;
-use super::step::{FailOn, Lock, Step};
+use super::steering::Lock;
+use super::step::{FailOn, Step};
 use crate::base::{Duration, SourceId, Span, Spanned};
 use crate::diag::{Diagnostic, Diagnostics, codes};
 use crate::doc::{Document, Entry, MapReader};

@@ -14,7 +14,7 @@ use crate::event::{ApprovalAsk, ApprovalKind, EffectClass};
 use crate::exec::{Call, Cancellation, Consent, Outside};
 use crate::host::inbox::Statement;
 use crate::host::{Observe, Part, Scope};
-use crate::model::Undo;
+use crate::model::Typed;
 use crate::step::{
     AnyStep, Change, LocalFuture, Means, Preview, RawOutcome, StepError, StepErrorKind,
 };
@@ -340,7 +340,7 @@ impl<'a> Stage<'a> {
 /// The type that a target calls.
 pub(super) fn type_of(program: &Program, target: &Target) -> Option<&'static dyn AnyStep> {
     let step = program.step(program.find(target.path.step.as_str())?);
-    let ty = |within: &Undo| within.ty;
+    let ty = |within: &Typed| within.ty;
     match target.part {
         Part::Step | Part::Preview => Some(step.ty),
         Part::Verify => step.verify.as_ref().map(|verify| ty(&verify.probe)),
