@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::attempt::Work;
-use super::leaf::{End, condition};
+use super::ended::End;
+use super::leaf::condition;
 use super::scheduler::Engine;
 use super::{Machine, Outside};
 use crate::base::{Duration, StepPath};

@@ -4,7 +4,8 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
 use super::approval::Gate;
-use super::leaf::{End, Item, past};
+use super::ended::{End, past};
+use super::leaf::Item;
 use super::scheduler::Engine;
 use crate::base::StepPath;
 use crate::compile::StepValue;

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::leaf::End;
+use super::ended::End;
 use super::remote::{Remote, said};
 use super::scheduler::Engine;
 use crate::base::{Duration, StepPath};

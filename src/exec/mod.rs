@@ -7,6 +7,7 @@
 mod approval;
 mod asked;
 mod attempt;
+mod ended;
 mod ending;
 mod foreach;
 mod leaf;
@@ -20,6 +21,7 @@ mod remote;
 mod retry;
 mod scheduler;
 mod secrets;
+mod tries;
 mod undo;
 mod verdict;
 

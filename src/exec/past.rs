@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use serde_json::{Map, Value};
 
 use super::StartError;
-use super::leaf::{End, condition, past};
+use super::ended::{End, past};
+use super::leaf::condition;
 use super::scheduler::Engine;
 use super::secrets::Secrets;
 use crate::base::{StepId, StepPath};

@@ -6,9 +6,10 @@ use std::pin::pin;
 use serde_json::{Map, Value, json};
 
 use super::attempt::Work;
-use super::leaf::{condition, failing};
+use super::leaf::condition;
 use super::locks::connection_of;
 use super::scheduler::{Engine, engine, playbook_info};
+use super::tries::failing;
 use super::{Request, StartError};
 use crate::base::{Deadline, Duration, EndReason, StepPath};
 use crate::compile::{Local, StepValue};

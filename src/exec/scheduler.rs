@@ -11,7 +11,7 @@ use futures_util::stream::FuturesUnordered;
 use serde_json::{Map, Value, json};
 use tokio::sync::{Semaphore, mpsc};
 
-use super::leaf::End;
+use super::ended::End;
 use super::past::Replay;
 use super::recorder::Recorder;
 use super::remote::Remote;

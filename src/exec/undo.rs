@@ -4,7 +4,8 @@
 use serde_json::Value;
 
 use super::attempt::Work;
-use super::leaf::{End, Item};
+use super::ended::End;
+use super::leaf::Item;
 use super::scheduler::Engine;
 use crate::base::{Duration, EndReason, StepPath};
 use crate::compile::StepValue;
