@@ -119,10 +119,10 @@ pub trait Look: StepType {
 /// # }
 /// impl<T: StepType> Act for Greedy<T> {
 ///     async fn preview(config: T::Config, host: &Effect) -> Result<Preview, StepError> {
-///         todo!()
+///         Err(StepError::permanent("never"))
 ///     }
 ///     async fn run(config: T::Config, host: &Effect) -> Result<Outcome<T::Outputs>, StepError> {
-///         todo!()
+///         Err(StepError::permanent("never"))
 ///     }
 /// }
 /// ```

@@ -12,8 +12,8 @@ use tokio::sync::Mutex;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
+use super::Postgres;
 use super::session::{Bound, Opening, Session};
-use super::{CONNECT_LIMIT, Postgres, Target};
 use crate::base::Duration;
 use crate::host::connect::Conn;
 use crate::host::net::{Allowance, Stopped};
@@ -152,18 +152,14 @@ impl Observe {
         key: &str,
     ) -> Result<PgLock, HostError> {
         let scope = self.scope();
-        let config = scope.shared.connections.get(conn)?;
-        let target = Target::parse(config.url.expose()).map_err(|cause| {
-            HostError::permanent(format!("use connection `{}`", conn.name), cause)
-        })?;
-        let limit = config.connect_timeout.or(target.connect_timeout);
+        let (target, limit) = self.postgres_target(conn)?;
         let number = number(key);
         let token = format!("{}.{number:016x}", scope.shared.run);
         let options = format!("-c runbook.lock={token} {KEEPALIVE}");
         let opening = Opening {
             observe: self,
             target: &target,
-            allowance: scope.allow(limit.unwrap_or(CONNECT_LIMIT)),
+            allowance: scope.allow(limit),
             options: Some(&options),
         };
         let session = opening.open().await.map_err(explain)?;

@@ -57,6 +57,19 @@ impl ConnectionKind for Postgres {
 }
 
 impl Observe {
+    /// The database that `conn` names, and how long a connection to it may take.
+    ///
+    /// # Errors
+    /// When the connection is not declared, or its declaration is wrong.
+    fn postgres_target(&self, conn: &Conn<Postgres>) -> Result<(Target, Duration), HostError> {
+        let config = self.scope().shared.connections.get(conn)?;
+        let target = Target::parse(config.url.expose()).map_err(|cause| {
+            HostError::permanent(format!("use connection `{}`", conn.name), cause)
+        })?;
+        let limit = config.connect_timeout.or(target.connect_timeout);
+        Ok((target, limit.unwrap_or(CONNECT_LIMIT)))
+    }
+
     /// A session that may only look, with the database that `conn` names. It takes no longer than
     /// `allowance`, nor than the connection's own `connect_timeout`.
     ///
@@ -69,15 +82,11 @@ impl Observe {
         conn: &Conn<Postgres>,
         allowance: Allowance,
     ) -> Result<Result<PgObserve<'_>, ReachError>, HostError> {
-        let config = self.scope().shared.connections.get(conn)?;
-        let target = Target::parse(config.url.expose()).map_err(|cause| {
-            HostError::permanent(format!("use connection `{}`", conn.name), cause)
-        })?;
-        let own = config.connect_timeout.or(target.connect_timeout);
+        let (target, limit) = self.postgres_target(conn)?;
         let opening = Opening {
             observe: self,
             target: &target,
-            allowance: allowance.at_most(self.scope(), own.unwrap_or(CONNECT_LIMIT)),
+            allowance: allowance.at_most(self.scope(), limit),
             options: None,
         };
         let opened = opening.open().await;

@@ -3,8 +3,8 @@
 
 use tokio_postgres::types::Type;
 
+use super::Postgres;
 use super::session::{Bound, Opening};
-use super::{CONNECT_LIMIT, Postgres, Target};
 use crate::base::Duration;
 use crate::host::connect::Conn;
 use crate::host::reach::{Obstacle, ReachError};
@@ -39,15 +39,11 @@ impl Observe {
         conn: &Conn<Postgres>,
     ) -> Result<Vec<String>, HostError> {
         let scope = self.scope();
-        let config = scope.shared.connections.get(conn)?;
-        let target = Target::parse(config.url.expose()).map_err(|cause| {
-            HostError::permanent(format!("use connection `{}`", conn.name), cause)
-        })?;
-        let limit = config.connect_timeout.or(target.connect_timeout);
+        let (target, limit) = self.postgres_target(conn)?;
         let opening = Opening {
             observe: self,
             target: &target,
-            allowance: scope.allow(limit.unwrap_or(CONNECT_LIMIT)),
+            allowance: scope.allow(limit),
             options: None,
         };
         let session = opening.open().await?;
