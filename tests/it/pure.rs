@@ -10,7 +10,7 @@ use crate::support::run::{Ran, Runbook};
 mod kept;
 mod plans;
 mod targets;
-mod trace;
+pub mod trace;
 
 use targets::{Step, Trip, World};
 use trace::{Call, is_pure, traced};

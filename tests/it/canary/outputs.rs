@@ -90,21 +90,22 @@ fn runbook(secrets: &[String]) -> Runbook {
     let run = Runbook::new()
         .limit(Duration::from_secs(120))
         .file("print.py", fs::read(PRINT).unwrap())
-        .file("app.log", log)
-        .env(
-            "PG_URL",
-            postgres.url_as("postgres", &secrets[10], &database),
-        )
-        .env(
-            "REDIS_URL",
-            format!("redis://:{}@127.0.0.1:9/", secrets[10]),
-        );
-    secrets
-        .iter()
-        .enumerate()
-        .fold(run, |run, (number, secret)| {
-            run.env(format!("S{number}"), secret)
-        })
+        .file("app.log", log);
+    with_env(
+        run,
+        &postgres.url_as("postgres", &secrets[10], &database),
+        secrets,
+    )
+}
+
+/// The run with all secrets in its environment, by themselves and in the addresses of servers.
+fn with_env(run: Runbook, postgres: &str, secrets: &[String]) -> Runbook {
+    let redis = format!("redis://:{}@127.0.0.1:9/", secrets[10]);
+    let run = run.env("PG_URL", postgres).env("REDIS_URL", redis);
+    let all = secrets.iter().enumerate();
+    all.fold(run, |run, (number, secret)| {
+        run.env(format!("S{number}"), secret)
+    })
 }
 
 /// Fails if `text` shows one of them.
@@ -274,21 +275,7 @@ fn nothing_that_the_engine_puts_out_shows_a_secret() {
 
 fn with_secrets(ran: &Ran, secrets: &[String]) -> Runbook {
     let postgres = Postgres::shared();
-    let next = ran
-        .then()
-        .limit(Duration::from_secs(120))
-        .env(
-            "PG_URL",
-            postgres.url_as("postgres", &secrets[10], &format!("db{}", secrets[10])),
-        )
-        .env(
-            "REDIS_URL",
-            format!("redis://:{}@127.0.0.1:9/", secrets[10]),
-        );
-    secrets
-        .iter()
-        .enumerate()
-        .fold(next, |run, (number, secret)| {
-            run.env(format!("S{number}"), secret)
-        })
+    let next = ran.then().limit(Duration::from_secs(120));
+    let url = postgres.url_as("postgres", &secrets[10], &format!("db{}", secrets[10]));
+    with_env(next, &url, secrets)
 }

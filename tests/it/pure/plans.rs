@@ -6,44 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use super::targets::{Step, Trip, World};
-use super::trace::{Call, traced};
-
-/// Calls by which a file, a folder or what is known of them changes.
-const CHANGING: &[&str] = &[
-    "mkdir",
-    "mkdirat",
-    "rename",
-    "renameat",
-    "renameat2",
-    "unlink",
-    "unlinkat",
-    "rmdir",
-    "link",
-    "linkat",
-    "symlink",
-    "symlinkat",
-    "mknod",
-    "mknodat",
-    "chmod",
-    "fchmod",
-    "fchmodat",
-    "chown",
-    "fchown",
-    "lchown",
-    "fchownat",
-    "truncate",
-    "ftruncate",
-    "fallocate",
-    "utimensat",
-    "setxattr",
-    "lsetxattr",
-    "fsetxattr",
-    "removexattr",
-    "mount",
-    "umount2",
-    "bind",
-    "listen",
-];
+use super::trace::{CHANGING, Call, traced};
 
 /// What a call changes outside of the process, if it does.
 fn changes(call: &Call) -> bool {

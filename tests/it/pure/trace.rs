@@ -3,6 +3,43 @@
 use crate::support::process;
 use crate::support::run::{Ran, Runbook};
 
+/// Calls by which a file, a folder or what is known of them changes.
+pub const CHANGING: &[&str] = &[
+    "mkdir",
+    "mkdirat",
+    "rename",
+    "renameat",
+    "renameat2",
+    "unlink",
+    "unlinkat",
+    "rmdir",
+    "link",
+    "linkat",
+    "symlink",
+    "symlinkat",
+    "mknod",
+    "mknodat",
+    "chmod",
+    "fchmod",
+    "fchmodat",
+    "chown",
+    "fchown",
+    "lchown",
+    "fchownat",
+    "truncate",
+    "ftruncate",
+    "fallocate",
+    "utimensat",
+    "setxattr",
+    "lsetxattr",
+    "fsetxattr",
+    "removexattr",
+    "mount",
+    "umount2",
+    "bind",
+    "listen",
+];
+
 /// A system call as strace prints it.
 #[derive(Clone, Debug)]
 pub struct Call {
