@@ -68,6 +68,7 @@ fn pruned(state: &StateDir, text: &str) -> Result<Option<FindError>, HostError> 
     let mut newest = Newest::of(state)?;
     while let Some(run) = newest.next_run()? {
         if let Some((at, user)) = run.pruned
+            && !text.is_empty()
             && run.start.run.as_str().starts_with(text)
         {
             let run = run.start.run;
@@ -88,8 +89,12 @@ pub fn find_run(state: &StateDir, text: &str) -> Result<RunId, FindError> {
     };
     // The ledger's order, not that of the ids: the clock may have been set back between two runs.
     if text == "last" {
-        let newest = Newest::of(state)?.next_run()?;
-        return newest.map(|run| run.start.run).ok_or_else(no_runs);
+        let newest = Newest::of(state)?.next_run()?.ok_or_else(no_runs)?;
+        let run = newest.start.run;
+        return match newest.pruned {
+            Some((at, user)) => Err(FindError::Pruned { run, user, at }),
+            None => Ok(run),
+        };
     }
     let mut runs: Vec<RunId> = records::run_names(state)?
         .iter()
@@ -103,10 +108,12 @@ pub fn find_run(state: &StateDir, text: &str) -> Result<RunId, FindError> {
         .collect();
     match candidates.len() {
         1 => Ok(candidates.remove(0)),
-        0 if runs.is_empty() => Err(no_runs()),
         0 => {
             if let Some(pruned) = pruned(state, text)? {
                 return Err(pruned);
+            }
+            if runs.is_empty() {
+                return Err(no_runs());
             }
             runs.truncate(SHOWN);
             Err(FindError::NoSuchRun {

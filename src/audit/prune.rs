@@ -101,6 +101,9 @@ fn kept_because_of(
     if run_folder::has_processes(state, run)? {
         return Ok(Some("a process of it still lives".to_owned()));
     }
+    if run_folder::is_link(state, run) {
+        return Ok(Some("its folder is a link".to_owned()));
+    }
     Ok(match verdict {
         RunVerdict::Good { .. } => None,
         other => Some(format!("it does not verify: {other}")),
@@ -147,7 +150,7 @@ pub fn prune(
         .iter()
         .filter(|(_, known)| known.pruned.is_some());
     for (run, _) in pruned {
-        if !state.run(run).is_dir() {
+        if !state.run(run).is_dir() || run_folder::is_link(state, run) {
             continue;
         }
         if let Some(folder) = RunFolder::take_over(state, run)? {

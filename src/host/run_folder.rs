@@ -230,6 +230,11 @@ impl TakenOver {
     }
 }
 
+/// Whether a link stands in the place of run `id`'s folder: what is behind it is not ours to remove.
+pub fn is_link(state: &StateDir, id: &RunId) -> bool {
+    std::fs::symlink_metadata(state.run(id)).is_ok_and(|folder| folder.is_symlink())
+}
+
 /// Whether the engine of run `id` still lives.
 ///
 /// # Errors

@@ -44,7 +44,13 @@ pub fn run(state: &RunState) -> Result<String, SerializeError> {
         }
         report.add_test_suite(suite);
     }
-    report.to_string()
+    xml(&report)
+}
+
+/// `report` as XML. What XML 1.0, 2.2 has no place for, and the library leaves, is replaced.
+pub(super) fn xml(report: &Report) -> Result<String, SerializeError> {
+    let text = report.to_string()?;
+    Ok(text.replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}"))
 }
 
 /// The items of a step are its tests. It is one of its own where there are none, or where it went

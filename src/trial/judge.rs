@@ -9,7 +9,7 @@ use super::play::Run;
 use crate::base::count::plural;
 use crate::base::{Duration, Span, Spanned, StepPath};
 use crate::diag::{Diagnostic, codes};
-use crate::event::{AnswerBy, Event, RunStatus, SkipKind, StepState};
+use crate::event::{AnswerBy, Event, RunStatus, SkipKind, Status, StepState};
 use crate::exec;
 use crate::expr::{Evaluated, Expr, to_json};
 
@@ -161,7 +161,7 @@ impl Judge<'_> {
             self.fail(outputs.span, format!("`{path}`: {difference}"));
         }
         if let Some(undo) = &wanted.undo {
-            let was = step.undo.as_ref().map(|undo| undo.status);
+            let was = self.undone(path, step);
             if was != Some(undo.value) {
                 let was = was.map_or_else(
                     || "it was not taken back".to_owned(),
@@ -174,6 +174,18 @@ impl Judge<'_> {
         for before in &wanted.after {
             self.after(path, before);
         }
+    }
+
+    /// How taking it back ended: of a step with a list, the worst of its items.
+    fn undone(&self, path: &StepPath, step: &StepState) -> Option<Status> {
+        let own = step.undo.as_ref().map(|undo| undo.status);
+        let items = { self.run.state.steps.values() }
+            .filter(|item| item.path.step == path.step && item.path.item.is_some())
+            .filter(|_| path.item.is_none())
+            .filter_map(|item| item.undo.as_ref().map(|undo| undo.status));
+        let all: Vec<Status> = own.into_iter().chain(items).collect();
+        let worst = { all.iter() }.find(|status| **status != Status::Succeeded);
+        worst.or(all.first()).copied()
     }
 
     fn flags(&mut self, path: &StepPath, wanted: &StepExpect, step: &StepState) {

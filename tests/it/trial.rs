@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::support::process;
 use crate::support::run::{Ran, Runbook};
 
 fn root() -> &'static Path {
@@ -414,4 +415,71 @@ fn what_the_page_shows_is_so() {
     let shown = &blocks(&page, "text")[0];
     let told = ran.expect_code(1).stdout.as_str();
     assert_eq!(*shown, format!("$ runbook test purge.test.yaml\n{told}"));
+}
+
+#[test]
+fn what_a_step_with_a_list_took_back_is_told_of_its_items() {
+    let playbook = "\
+runbook: v1
+name: each
+steps:
+  - id: each
+    foreach: { in: 'range(3)', as: n }
+    exec.command: { argv: [touch, \"${{ n }}\"] }
+    undo: { exec.command: { argv: [rm, \"${{ n }}\"] } }
+  - { id: fails, exec.command: { argv: ['false'] } }
+";
+    let test = "\
+runbook-test: v1
+playbook: each.yaml
+tests:
+  - name: taken back
+    answers: { each: {}, each.undo: {}, fails: { fails: no } }
+    expect: { status: failed, steps: { each: { undo: succeeded } } }
+  - name: not all of it
+    answers: { each: {}, each.undo: {}, \"each[1].undo\": { fails: gone }, fails: { fails: no } }
+    expect: { status: failed, steps: { each: { undo: failed } } }
+";
+    let ran = Runbook::new()
+        .file("each.yaml", playbook)
+        .file("each.test.yaml", test)
+        .args(["test", "each.test.yaml"])
+        .run();
+    ran.expect_code(0);
+}
+
+#[test]
+fn junit_is_xml_whatever_a_case_is_called() {
+    let files = [
+        (
+            "p.yaml",
+            "runbook: v1\nname: p\nsteps:\n  - { id: a, flow.set: { values: { x: 1 } } }\n",
+        ),
+        (
+            "p.test.yaml",
+            "runbook-test: v1\nplaybook: p.yaml\ntests:\n  - { name: \"odd \\uFFFE <&> \\uFFFF\", expect: { status: succeeded } }\n",
+        ),
+    ];
+    let run = files
+        .iter()
+        .fold(Runbook::new(), |run, (name, text)| run.file(name, text));
+    let ran = run.args(["test", "p.test.yaml", "--format", "junit"]).run();
+    ran.expect_code(0);
+    std::fs::write(ran.folder().join("j.xml"), &ran.stdout).unwrap();
+    let parse = "import xml.etree.ElementTree as e, sys; print(e.parse(sys.argv[1]).getroot().tag)";
+    let xml = ran.folder().join("j.xml");
+    let parsed = process::output("/usr/bin/python3", &["-c", parse, xml.to_str().unwrap()]);
+    assert_eq!(parsed.expect_code(0).stdout, "testsuites\n");
+}
+
+#[test]
+fn a_case_that_is_gone_on_with_for_ever_ends() {
+    let playbook = "runbook: v1\nname: p\nsteps:\n  - { id: b, exec.command: { argv: [ls] } }\n";
+    let test = "runbook-test: v1\nplaybook: p.yaml\ntests:\n  - name: x\n    answers: { b: { unknown: true, fails: eh } }\n    resolve: { b: not-done }\n    expect: { status: failed }\n";
+    let run = Runbook::new()
+        .file("p.yaml", playbook)
+        .file("p.test.yaml", test);
+    let ran = run.args(["test", "p.test.yaml"]).run();
+    ran.expect_code(1);
+    assert!(ran.stdout.contains("gone on with 100 times"), "{ran}");
 }

@@ -614,6 +614,21 @@ fn what_is_pruned_is_gone_and_the_chain_holds() {
         history
     );
 
+    // With all of them gone it is still told what became of them.
+    let all = Runbook::new().arg("run").playbook(PLAYBOOK).run();
+    let args = [
+        "audit",
+        "prune",
+        "--keep-for",
+        "0s",
+        "--keep-last",
+        "0",
+        "-y",
+    ];
+    all.then().args(args).run().expect_code(0);
+    let last = all.then().args(["status", "last"]).run();
+    assert!(last.stderr.contains("were taken away by"), "{last}");
+
     // Who takes a run away without saying so is told; and what a crash left of a pruning goes.
     let left = made.state().join("runs").join(id(5));
     fs::create_dir(&left).unwrap();

@@ -4,6 +4,7 @@ use quick_junit::{NonSuccessKind, Report, SerializeError, TestCase, TestCaseStat
 
 use super::{Checked, Counts};
 use crate::diag::{self, Sources, Style};
+use crate::report::junit::xml;
 
 pub(super) fn render(checked: &[Checked], sources: &Sources) -> Result<String, SerializeError> {
     let mut report = Report::new("runbook validate");
@@ -29,5 +30,5 @@ pub(super) fn render(checked: &[Checked], sources: &Sources) -> Result<String, S
         suite.add_test_case(case);
     }
     report.add_test_suite(suite);
-    report.to_string()
+    xml(&report)
 }

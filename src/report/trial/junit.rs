@@ -7,7 +7,7 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::{Tested, drawn};
 use crate::diag::{Diagnostic, Sources, Style};
-use crate::report::junit::SerializeError;
+use crate::report::junit::{SerializeError, xml};
 
 pub(super) fn render(files: &[Tested], sources: &Sources) -> Result<String, SerializeError> {
     let mut report = Report::new("runbook test");
@@ -37,7 +37,7 @@ pub(super) fn render(files: &[Tested], sources: &Sources) -> Result<String, Seri
         }
         report.add_test_suite(suite);
     }
-    report.to_string()
+    xml(&report)
 }
 
 fn status(kind: NonSuccessKind, found: &[Diagnostic], sources: &Sources) -> TestCaseStatus {
