@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use super::engine::Refusal;
 use super::exit;
 use super::output::Output;
-use crate::audit::{Checkpoint, LedgerReading, Signer, Testimony};
+use crate::audit::{Checkpoint, Signer, Testimony};
 use crate::base::Clock;
 use crate::diag::{Diagnostics, Sources};
 use crate::host::witness::Notice;
@@ -112,26 +112,17 @@ pub(super) async fn send(
     enough
 }
 
-/// What they have of the ledger of `state`.
-pub(super) async fn ask(
-    state: &StateDir,
-    config: &AuditConfig,
-    clock: &Clock,
-) -> Result<Vec<Testimony>, HostError> {
-    if config.witnesses.is_empty() {
-        return Ok(Vec::new());
-    }
-    let ledger = LedgerReading::read(state)?.signatures.ledger;
-    let ledger = ledger.map(|ledger| ledger.to_string()).unwrap_or_default();
-    let asked = { config.witnesses.iter() }.map(|witness| witness.recall(&ledger, clock));
+/// What they have, of this ledger and maybe of others.
+pub(super) async fn ask(config: &AuditConfig, clock: &Clock) -> Vec<Testimony> {
+    let asked = { config.witnesses.iter() }.map(|witness| witness.recall(clock));
     let said = join_all(asked).await;
     let testimonies = config.witnesses.iter().zip(said);
-    Ok(testimonies
+    testimonies
         .map(|(witness, said)| Testimony {
             witness: witness.name(),
             lines: said
                 .map(|text| text.lines().map(str::to_owned).collect())
                 .map_err(|error| error.to_string()),
         })
-        .collect())
+        .collect()
 }

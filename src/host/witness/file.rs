@@ -11,7 +11,7 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Kind, LARGEST, Notice};
+use super::{Doing, Kind, LARGEST, Notice};
 use crate::host::{HostError, files};
 
 /// A file to which each checkpoint is appended.
@@ -23,7 +23,9 @@ pub struct File {
 }
 
 impl Kind for File {
-    const NAME: &'static str = "file";
+    fn name(&self) -> &'static str {
+        "file"
+    }
 
     fn check(&self) -> Result<(), String> {
         if self.path.is_absolute() {
@@ -33,16 +35,20 @@ impl Kind for File {
         }
     }
 
-    async fn send(&self, notice: &Notice) -> Result<(), HostError> {
-        let (path, line) = (self.path.clone(), format!("{}\n", notice.line));
-        // A share that is gone may hold whoever asks for ever.
-        blocking(move || append(&path, &line)).await
+    fn send<'a>(&'a self, notice: &'a Notice) -> Doing<'a, ()> {
+        Box::pin(async move {
+            let (path, line) = (self.path.clone(), format!("{}\n", notice.line));
+            // A share that is gone may hold whoever asks for ever.
+            blocking(move || append(&path, &line)).await
+        })
     }
 
-    async fn recall(&self, _: &str) -> Result<String, HostError> {
-        let path = self.path.clone();
-        let bytes = blocking(move || files::read_limited(&path, LARGEST)).await?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    fn recall(&self) -> Doing<'_, String> {
+        Box::pin(async move {
+            let path = self.path.clone();
+            let bytes = blocking(move || files::read_limited(&path, LARGEST)).await?;
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        })
     }
 }
 

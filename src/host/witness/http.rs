@@ -10,7 +10,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Credential, Kind, LARGEST, Notice};
+use super::{Credential, Doing, Kind, LARGEST, Notice};
 use crate::host::HostError;
 use crate::host::error::io_cause;
 use crate::host::http::as_written;
@@ -92,7 +92,9 @@ impl Http {
 }
 
 impl Kind for Http {
-    const NAME: &'static str = "http";
+    fn name(&self) -> &'static str {
+        "http"
+    }
 
     fn check(&self) -> Result<(), String> {
         if let Some(token) = &self.token {
@@ -101,29 +103,33 @@ impl Kind for Http {
         self.url().map(drop)
     }
 
-    async fn send(&self, notice: &Notice) -> Result<(), HostError> {
-        let request = self.request(reqwest::Method::POST)?;
-        let request = request
-            .header(CONTENT_TYPE, "application/json")
-            .body(notice.line.clone());
-        self.answer(request).await.map(drop)
+    fn send<'a>(&'a self, notice: &'a Notice) -> Doing<'a, ()> {
+        Box::pin(async move {
+            let request = self.request(reqwest::Method::POST)?;
+            let request = request
+                .header(CONTENT_TYPE, "application/json")
+                .body(notice.line.clone());
+            self.answer(request).await.map(drop)
+        })
     }
 
-    async fn recall(&self, _: &str) -> Result<String, HostError> {
-        let mut response = self.answer(self.request(reqwest::Method::GET)?).await?;
-        let action = || format!("read what {} has", as_written(&self.url));
-        let mut body = Vec::new();
-        loop {
-            let chunk = response.chunk().await;
-            match chunk.map_err(|error| HostError::transient(action(), cause(&error)))? {
-                Some(chunk) => body.extend_from_slice(&chunk),
-                None => return Ok(String::from_utf8_lossy(&body).into_owned()),
+    fn recall(&self) -> Doing<'_, String> {
+        Box::pin(async move {
+            let mut response = self.answer(self.request(reqwest::Method::GET)?).await?;
+            let action = || format!("read what {} has", as_written(&self.url));
+            let mut body = Vec::new();
+            loop {
+                let chunk = response.chunk().await;
+                match chunk.map_err(|error| HostError::transient(action(), cause(&error)))? {
+                    Some(chunk) => body.extend_from_slice(&chunk),
+                    None => return Ok(String::from_utf8_lossy(&body).into_owned()),
+                }
+                if body.len() as u64 > LARGEST {
+                    let cause = format!("it is more than {LARGEST} bytes");
+                    return Err(HostError::permanent(action(), cause));
+                }
             }
-            if body.len() as u64 > LARGEST {
-                let cause = format!("it is more than {LARGEST} bytes");
-                return Err(HostError::permanent(action(), cause));
-            }
-        }
+        })
     }
 }
 

@@ -11,6 +11,7 @@ mod s3;
 mod syslog;
 
 use std::path::PathBuf;
+use std::pin::Pin;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -104,52 +105,41 @@ pub struct Notice {
     pub at: jiff::Timestamp,
 }
 
+/// What a witness does, for whoever waits for it on the engine's one thread.
+type Doing<'a, T> = Pin<Box<dyn Future<Output = Result<T, HostError>> + 'a>>;
+
 /// One kind of witness.
 trait Kind {
     /// Its name.
-    const NAME: &'static str;
+    fn name(&self) -> &'static str;
 
     /// Whatever the types of its fields cannot say.
     fn check(&self) -> Result<(), String>;
 
     /// Sends a checkpoint, and waits until the witness has it, as far as that can be known.
-    async fn send(&self, notice: &Notice) -> Result<(), HostError>;
+    fn send<'a>(&'a self, notice: &'a Notice) -> Doing<'a, ()>;
 
     /// What it has: lines with checkpoints, of this ledger and maybe of others.
-    async fn recall(&self, ledger: &str) -> Result<String, HostError>;
-}
-
-/// Does the same with the kind that a witness is.
-macro_rules! of_kind {
-    ($witness:expr, $kind:ident => $does:expr) => {
-        match $witness {
-            WitnessConfig {
-                file: Some($kind), ..
-            } => $does,
-            WitnessConfig {
-                syslog: Some($kind),
-                ..
-            } => $does,
-            WitnessConfig {
-                http: Some($kind), ..
-            } => $does,
-            #[cfg(feature = "s3")]
-            WitnessConfig {
-                s3: Some($kind), ..
-            } => $does,
-            _ => Err(HostError::permanent("use a witness", "it has no kind")),
-        }
-    };
-}
-
-fn kind_of<K: Kind>(_: &K) -> &'static str {
-    K::NAME
+    fn recall(&self) -> Doing<'_, String>;
 }
 
 impl WitnessConfig {
+    /// The kinds that it names, of all that there are.
+    fn kinds(&self) -> impl Iterator<Item = &dyn Kind> {
+        [
+            self.file.as_ref().map(|kind| kind as &dyn Kind),
+            self.syslog.as_ref().map(|kind| kind as &dyn Kind),
+            self.http.as_ref().map(|kind| kind as &dyn Kind),
+            #[cfg(feature = "s3")]
+            self.s3.as_ref().map(|kind| kind as &dyn Kind),
+        ]
+        .into_iter()
+        .flatten()
+    }
+
     /// What messages call it.
     pub fn name(&self) -> String {
-        let kind = of_kind!(self, kind => Ok::<_, HostError>(kind_of(kind))).unwrap_or_default();
+        let kind = self.kinds().next().map(Kind::name).unwrap_or_default();
         self.name.clone().unwrap_or_else(|| kind.to_owned())
     }
 
@@ -158,17 +148,17 @@ impl WitnessConfig {
     /// # Errors
     /// One sentence: what is wrong with it.
     pub fn check(&self) -> Result<(), String> {
-        let kinds = [
-            self.file.is_some(),
-            self.syslog.is_some(),
-            self.http.is_some(),
-            #[cfg(feature = "s3")]
-            self.s3.is_some(),
-        ];
-        if kinds.into_iter().filter(|is| *is).count() != 1 {
-            return Err("a witness has one kind: `file`, `syslog`, `http` or `s3`".to_owned());
+        let mut kinds = self.kinds();
+        match (kinds.next(), kinds.next()) {
+            (Some(kind), None) => kind.check(),
+            _ => Err("a witness has one kind: `file`, `syslog`, `http` or `s3`".to_owned()),
         }
-        of_kind!(self, kind => Ok(kind.check())).map_err(|error: HostError| error.to_string())?
+    }
+
+    fn kind(&self) -> Result<&dyn Kind, HostError> {
+        let mut kinds = self.kinds();
+        let none = || HostError::permanent("use a witness", "it has no kind");
+        kinds.next().ok_or_else(none)
     }
 
     /// Sends a checkpoint, and waits until the witness has it, as far as that can be known.
@@ -176,7 +166,7 @@ impl WitnessConfig {
     /// # Errors
     /// When it does not take it, or not in time.
     pub async fn send(&self, notice: &Notice, clock: &Clock) -> Result<(), HostError> {
-        let sent = async { of_kind!(self, kind => kind.send(notice).await) };
+        let sent = self.kind()?.send(notice);
         self.in_time(clock, sent).await
     }
 
@@ -184,16 +174,12 @@ impl WitnessConfig {
     ///
     /// # Errors
     /// When it cannot be asked, or not in time.
-    pub async fn recall(&self, ledger: &str, clock: &Clock) -> Result<String, HostError> {
-        let recalled = async { of_kind!(self, kind => kind.recall(ledger).await) };
+    pub async fn recall(&self, clock: &Clock) -> Result<String, HostError> {
+        let recalled = self.kind()?.recall();
         self.in_time(clock, recalled).await
     }
 
-    async fn in_time<T>(
-        &self,
-        clock: &Clock,
-        work: impl Future<Output = Result<T, HostError>>,
-    ) -> Result<T, HostError> {
+    async fn in_time<T>(&self, clock: &Clock, work: Doing<'_, T>) -> Result<T, HostError> {
         let limit = self.timeout.unwrap_or(LIMIT);
         let done = clock.within(clock.deadline_in(limit), work).await;
         done.unwrap_or_else(|| {

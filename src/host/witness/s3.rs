@@ -22,7 +22,7 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Credential, Kind, Notice};
+use super::{Credential, Doing, Kind, Notice};
 use crate::base::Duration;
 use crate::host::{HostError, files};
 
@@ -158,7 +158,9 @@ impl S3 {
 }
 
 impl Kind for S3 {
-    const NAME: &'static str = "s3";
+    fn name(&self) -> &'static str {
+        "s3"
+    }
 
     fn check(&self) -> Result<(), String> {
         self.access_key_id.check("access_key_id")?;
@@ -173,41 +175,45 @@ impl Kind for S3 {
         Ok(())
     }
 
-    async fn send(&self, notice: &Notice) -> Result<(), HostError> {
-        let client = self.client()?;
-        let ledger = notice.ledger.get(..16).unwrap_or_default();
-        let key = format!("{}{ledger}/{:012}.json", self.prefix, notice.records);
-        let action = format!("write s3://{}/{key}", self.bucket);
-        let mut put = client
-            .put_object()
-            .bucket(&self.bucket)
-            .key(&key)
-            .content_type("application/json")
-            .body(ByteStream::from(notice.line.clone().into_bytes()));
-        if let Some(keep) = self.retain_for {
-            let until = jiff::Timestamp::now().checked_add(keep.as_std());
-            let until = until.map_err(|e| HostError::permanent(&action, e.to_string()))?;
-            put = put
-                .object_lock_mode(match self.mode {
-                    Mode::Compliance => ObjectLockMode::Compliance,
-                    Mode::Governance => ObjectLockMode::Governance,
-                })
-                .object_lock_retain_until_date(DateTime::from_secs(until.as_second()));
-        }
-        let put = put.send().await;
-        put.map_err(|error| HostError::transient(&action, cause(&error)))?;
-        Ok(())
+    fn send<'a>(&'a self, notice: &'a Notice) -> Doing<'a, ()> {
+        Box::pin(async move {
+            let client = self.client()?;
+            let ledger = notice.ledger.get(..16).unwrap_or_default();
+            let key = format!("{}{ledger}/{:012}.json", self.prefix, notice.records);
+            let action = format!("write s3://{}/{key}", self.bucket);
+            let mut put = client
+                .put_object()
+                .bucket(&self.bucket)
+                .key(&key)
+                .content_type("application/json")
+                .body(ByteStream::from(notice.line.clone().into_bytes()));
+            if let Some(keep) = self.retain_for {
+                let until = jiff::Timestamp::now().checked_add(keep.as_std());
+                let until = until.map_err(|e| HostError::permanent(&action, e.to_string()))?;
+                put = put
+                    .object_lock_mode(match self.mode {
+                        Mode::Compliance => ObjectLockMode::Compliance,
+                        Mode::Governance => ObjectLockMode::Governance,
+                    })
+                    .object_lock_retain_until_date(DateTime::from_secs(until.as_second()));
+            }
+            let put = put.send().await;
+            put.map_err(|error| HostError::transient(&action, cause(&error)))?;
+            Ok(())
+        })
     }
 
-    async fn recall(&self, _: &str) -> Result<String, HostError> {
-        let client = self.client()?;
-        let objects = self.versions(&client).await?;
-        let read = objects.into_iter().map(|object| self.read(&client, object));
-        let lines: Vec<String> = stream::iter(read)
-            .buffered(SIDE_BY_SIDE)
-            .try_collect()
-            .await?;
-        Ok(lines.join("\n"))
+    fn recall(&self) -> Doing<'_, String> {
+        Box::pin(async move {
+            let client = self.client()?;
+            let objects = self.versions(&client).await?;
+            let read = objects.into_iter().map(|object| self.read(&client, object));
+            let lines: Vec<String> = stream::iter(read)
+                .buffered(SIDE_BY_SIDE)
+                .try_collect()
+                .await?;
+            Ok(lines.join("\n"))
+        })
     }
 }
 

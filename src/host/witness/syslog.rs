@@ -12,7 +12,7 @@ use serde::Deserialize;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpStream, UdpSocket, UnixDatagram};
 
-use super::{Kind, LARGEST, Notice};
+use super::{Doing, Kind, LARGEST, Notice};
 use crate::host::{HostError, files};
 
 /// The facility `authpriv` (10) and the severity `info` (6), as RFC 5424, 6.2.1 counts them.
@@ -37,7 +37,9 @@ impl Syslog {
 }
 
 impl Kind for Syslog {
-    const NAME: &'static str = "syslog";
+    fn name(&self) -> &'static str {
+        "syslog"
+    }
 
     fn check(&self) -> Result<(), String> {
         let address = self.address();
@@ -57,33 +59,40 @@ impl Kind for Syslog {
         }
     }
 
-    async fn send(&self, notice: &Notice) -> Result<(), HostError> {
-        let address = self.address();
-        let pid = std::process::id();
-        let Notice { host, at, line, .. } = notice;
-        let modern = format!("<{PRIORITY}>1 {at:.6} {host} runbook {pid} checkpoint - {line}");
-        let sent = if let Some(to) = address.strip_prefix("udp://") {
-            udp(to, &modern).await
-        } else if let Some(to) = address.strip_prefix("tcp://") {
-            tcp(to, &modern).await
-        } else {
-            local(
-                address,
-                &format!("<{PRIORITY}>runbook[{pid}]: checkpoint {line}"),
-            )
-            .await
-        };
-        sent.map_err(|e| HostError::io(format!("write to the log {address}"), &e))
+    fn send<'a>(&'a self, notice: &'a Notice) -> Doing<'a, ()> {
+        Box::pin(async move {
+            let address = self.address();
+            let pid = std::process::id();
+            let Notice { host, at, line, .. } = notice;
+            let modern = format!("<{PRIORITY}>1 {at:.6} {host} runbook {pid} checkpoint - {line}");
+            let sent = if let Some(to) = address.strip_prefix("udp://") {
+                udp(to, &modern).await
+            } else if let Some(to) = address.strip_prefix("tcp://") {
+                tcp(to, &modern).await
+            } else {
+                local(
+                    address,
+                    &format!("<{PRIORITY}>runbook[{pid}]: checkpoint {line}"),
+                )
+                .await
+            };
+            sent.map_err(|e| HostError::io(format!("write to the log {address}"), &e))
+        })
     }
 
-    async fn recall(&self, _: &str) -> Result<String, HostError> {
-        let Some(path) = &self.read else {
-            let action = format!("ask the log {}", self.address());
-            let error = HostError::permanent(action, "it is not said where it keeps its messages");
-            return Err(error.with_help("name the file with `read`, or give it with `--witness`"));
-        };
-        let bytes = files::read_limited(path, LARGEST)?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    fn recall(&self) -> Doing<'_, String> {
+        Box::pin(async move {
+            let Some(path) = &self.read else {
+                let action = format!("ask the log {}", self.address());
+                let error =
+                    HostError::permanent(action, "it is not said where it keeps its messages");
+                return Err(
+                    error.with_help("name the file with `read`, or give it with `--witness`")
+                );
+            };
+            let bytes = files::read_limited(path, LARGEST)?;
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        })
     }
 }
 
