@@ -483,3 +483,42 @@ fn a_case_that_is_gone_on_with_for_ever_ends() {
     ran.expect_code(1);
     assert!(ran.stdout.contains("gone on with 100 times"), "{ran}");
 }
+
+#[test]
+fn finally_has_ten_minutes_of_its_own_after_the_deadline() {
+    let playbook = "\
+runbook: v1
+name: late
+timeout: 1h
+steps:
+  - { id: slow, exec.command: { argv: [sleep, '7200'] } }
+finally:
+  - { id: tidy, exec.command: { argv: [tidy] } }
+  - { id: tell, exec.command: { argv: [tell] } }
+";
+    let case = |name: &str, after: &str, expect: &str| {
+        let answers =
+            format!("{{ slow: {{ after: 2h }}, tidy: {{ after: {after} }}, tell: {{}} }}");
+        format!(
+            "  - name: {name}\n    answers: {answers}\n    expect: {{ status: timed_out, exit: 124, {expect} }}\n"
+        )
+    };
+    let test = format!(
+        "runbook-test: v1\nplaybook: late.yaml\ntests:\n{}{}",
+        case(
+            "in time",
+            "9m",
+            "duration: 1h9m, steps: { slow: timed_out, tidy: succeeded, tell: succeeded }"
+        ),
+        case(
+            "too late",
+            "30m",
+            "duration: 1h10m, steps: { slow: timed_out, tidy: timed_out, tell: skipped }"
+        ),
+    );
+    let run = Runbook::new()
+        .file("late.yaml", playbook)
+        .file("late.test.yaml", test);
+    let ran = run.args(["test", "late.test.yaml"]).run();
+    ran.expect_code(0);
+}
