@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result, anyhow};
 use runbook::base::{Cancel, Clock, Deadline, RunId, StepId, StepPath};
 use runbook::event::Redactor;
 use runbook::host::connect::Connections;
+use runbook::host::targets::Targets;
 use runbook::host::{Observe, RunFolder, Scope, Shared, StateDir};
 use runbook::step::Means;
 use serde_json::{Value, json};
@@ -96,6 +97,7 @@ fn observe(folder: &Path) -> Result<Observe> {
         base_dir: std::env::current_dir()?,
         folder: Arc::new(RunFolder::create(&state, &run)?),
         transients: tokio::sync::mpsc::channel(1024).0,
+        targets: Targets::nobody(),
         follow_output: false,
     };
     let scope = Scope {

@@ -103,7 +103,7 @@ fn go_on(out: &mut Output, args: &ResumeArgs, from: Option<&str>) -> u8 {
             refuse(&program, &past, args.how.yes)?;
             let (locks, whole) = setup.lock(out, &id, &params).await?;
             let folder = fence(out, &setup, taken, &mut past).await?;
-            let sessions = setup.end_sessions(out, &id, &params).await?;
+            let sessions = setup.end_sessions(out, &id, &params, &past.state).await?;
             past.resume.fenced.extend(sessions);
             let asked = unknown(&program, &past);
             if past.resume.fenced.is_empty()

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::kinds::{
     Edited, Event, Happening, PlaybookInfo, ResumeKind, RunResume, RunStart, Section,
+    TargetIdentify,
 };
 use super::status::{EffectClass, RepeatClass, RunStatus, Status};
 use super::step_state::{AttemptState, StepState, UndoState};
@@ -42,6 +43,8 @@ pub struct RunState {
     pub resumed: Option<ResumeKind>,
     /// By what it was told to end, if it was.
     pub cancelled_by: Option<String>,
+    /// What it has changed something at, by connection.
+    pub targets: IndexMap<String, Value>,
     /// Its steps and their items, in the order in which they stand; an item follows its step.
     pub steps: IndexMap<StepPath, StepState>,
 }
@@ -77,6 +80,7 @@ impl RunState {
             exit_code: None,
             resumed: None,
             cancelled_by: None,
+            targets: IndexMap::new(),
             steps,
         }
     }
@@ -148,6 +152,14 @@ impl RunState {
                 if let Some(step) = self.entry(happening) {
                     step.resolve(happening, resolve, kind);
                 }
+            }
+            Event::TargetIdentify(target) => {
+                let TargetIdentify {
+                    connection,
+                    identity,
+                    ..
+                } = target;
+                self.targets.insert(connection.clone(), identity.clone());
             }
             Event::RunCancel(cancel) => self.cancelled_by = Some(cancel.by.clone()),
             Event::RunEnd(end) => {

@@ -15,6 +15,7 @@ use crate::base::StepPath;
 pub use approval::{AnswerBy, ApprovalAnswer, ApprovalAsk, ApprovalKind};
 pub use run::{
     Edited, PlannedStep, PlaybookInfo, ResumeKind, RunCancel, RunEnd, RunResume, RunStart, Section,
+    TargetIdentify,
 };
 pub use step::{
     ClaimedBy, ForeachExpand, LogFile, SkipKind, StepAttempt, StepResolve, StepResult, StepStart,
@@ -85,6 +86,7 @@ events! {
     UndoResult "undo.result",
     StepResolve "step.resolve",
     RunResume "run.resume",
+    TargetIdentify "target.identify",
     RunCancel "run.cancel",
     RunEnd "run.end",
 }

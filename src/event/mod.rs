@@ -16,7 +16,7 @@ pub use kinds::{
     AnswerBy, ApprovalAnswer, ApprovalAsk, ApprovalKind, ClaimedBy, Edited, Event, ForeachExpand,
     Happening, LogFile, PlannedStep, PlaybookInfo, ResumeKind, RunCancel, RunEnd, RunResume,
     RunStart, Section, SkipKind, StepAttempt, StepResolve, StepResult, StepStart, StepVerify,
-    Stream, Transient, UndoResult, UndoStart,
+    Stream, TargetIdentify, Transient, UndoResult, UndoStart,
 };
 pub use redact::{MASK, Redactor, RedactorError, SHORTEST, StreamRedactor};
 pub use sink::{Journal, JournalError, NoJournal, Sink};

@@ -21,6 +21,7 @@ mod remote;
 mod retry;
 mod scheduler;
 mod secrets;
+mod targets;
 mod tries;
 mod undo;
 mod verdict;

@@ -1,6 +1,7 @@
 //! Planning: what only looks is run, the rest is previewed, and what cannot be known yet stays a
 //! typed unknown. Nothing is handed the means to touch.
 
+use std::collections::BTreeMap;
 use std::pin::pin;
 
 use serde_json::{Map, Value, json};
@@ -42,6 +43,7 @@ pub async fn plan(request: Request<'_>) -> Result<Plan, StartError> {
         tokio::select! {
             biased;
             steps = &mut planning => {
+                engine.shared.connections.close().await;
                 return Ok(engine.plan_of(rest.params, steps));
             }
             () = engine.recorder.show_passing() => {}
@@ -103,6 +105,7 @@ impl Engine<'_> {
             lock: None,
             estimate: None,
             lock_connection: None,
+            targets: self.seen(),
             steps,
         }
     }
@@ -355,9 +358,24 @@ impl Engine<'_> {
             "type": step.ty.name(),
             "config": config,
             "preview": preview,
+            "target": self.target_of(config),
         });
         let redactor = &self.shared.redactor;
         Some(redactor.keyed_digest(does.to_string().as_bytes()))
+    }
+
+    /// What previews have looked at, by connection.
+    fn seen(&self) -> BTreeMap<String, Value> {
+        let mut seen = self.shared.targets.seen();
+        seen.values_mut()
+            .for_each(|identity| self.shared.redactor.value(identity));
+        seen
+    }
+
+    /// What the connection of a configuration leads to, where a preview has looked.
+    fn target_of(&self, config: &Value) -> Option<Value> {
+        let name = config.get("connection")?.as_str()?;
+        self.seen().remove(name)
     }
 
     /// Who would be asked before it runs.

@@ -210,6 +210,7 @@ impl<'a> Recorder<'a> {
             }
             Event::StepResolve(resolve) => text(&mut resolve.reason),
             Event::RunResume(resume) => resume.fenced.iter_mut().for_each(text),
+            Event::TargetIdentify(target) => self.redactor.value(&mut target.identity),
             Event::RunCancel(cancel) => text(&mut cancel.by),
             Event::RunEnd(_) => {}
         }

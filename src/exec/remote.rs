@@ -13,6 +13,7 @@ use crate::compile::{Program, World, run_value};
 use crate::event::{EffectClass, JournalError, Redactor, RunStatus, Section, Transient};
 use crate::host::connect::Conn;
 use crate::host::connect::postgres::{PgHolder, PgLock, PgTaken};
+use crate::host::targets::Targets;
 use crate::host::{HostError, Observe, Part, RunFolder, Scope, Shared};
 
 /// What the sessions of locks are called after: `rb/<run>/lock`.
@@ -55,16 +56,19 @@ impl Seek<'_> {
     }
 
     /// Ends the sessions of the run that are left on the server of `connection`, and says which there
-    /// were.
+    /// were, and which database it is (redacted).
     ///
     /// # Errors
     /// When the connection has no value or cannot be used, or they do not end.
-    pub async fn end_strays(&self, connection: &str) -> Result<Vec<String>, HostError> {
+    pub async fn end_strays(&self, connection: &str) -> Result<(Vec<String>, Value), HostError> {
         let shared = self.shared(connection)?;
         let redactor = Arc::clone(&shared.redactor);
         let observe = observe(shared)?;
         let ended = observe.end_postgres_strays(&Conn::named(connection)).await;
-        ended.map_err(|error| redacted(&redactor, error))
+        let (sessions, identity) = ended.map_err(|error| redacted(&redactor, error))?;
+        let mut identity = json!(identity);
+        redactor.value(&mut identity);
+        Ok((sessions, identity))
     }
 
     /// What a scope needs before there is an engine.
@@ -92,6 +96,7 @@ impl Seek<'_> {
             base_dir: self.program.info().base_dir.clone(),
             folder: Arc::new(RunFolder::detached(self.state.to_owned())),
             transients,
+            targets: Targets::nobody(),
             follow_output: false,
         };
         Ok(Arc::new(shared))

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 use tokio::sync::{Semaphore, mpsc};
 
@@ -29,6 +30,7 @@ use crate::host::Shared;
 use crate::host::connect::Connections;
 use crate::host::lock::Locks;
 use crate::host::signals::{EndSignal, Signals};
+use crate::host::targets::{Asked, Targets};
 use crate::model::Tree;
 use crate::plan::Pledge;
 use crate::step::Partial;
@@ -70,6 +72,10 @@ pub(super) struct Engine<'a> {
     pub paused: Cell<bool>,
     /// Who began it.
     pub requester: String,
+    /// Those who are about to change something.
+    pub asked: RefCell<mpsc::UnboundedReceiver<Asked>>,
+    /// What was changed so far, by connection.
+    pub targets: RefCell<IndexMap<String, Value>>,
 }
 
 /// What a request holds beside what its engine is made of.
@@ -102,6 +108,7 @@ pub(super) fn engine<'a>(
         &request.digest_key,
     )?);
     let (transients, passing) = mpsc::channel(QUEUE);
+    let (targets, asked) = Targets::new();
     let shared = Arc::new(Shared {
         run: request.run.clone(),
         clock: request.clock.clone(),
@@ -111,6 +118,7 @@ pub(super) fn engine<'a>(
         base_dir: program.info().base_dir.clone(),
         folder: Arc::clone(&request.folder),
         transients,
+        targets,
         follow_output: request.follow_output,
     });
     let engine = Engine {
@@ -142,6 +150,12 @@ pub(super) fn engine<'a>(
         console: tokio::sync::Mutex::new(request.console),
         paused: Cell::new(false),
         requester: request.outside.requester(past.as_ref()),
+        asked: RefCell::new(asked),
+        targets: RefCell::new(
+            past.as_ref()
+                .map(|past| past.state.targets.clone())
+                .unwrap_or_default(),
+        ),
         replay: past.as_ref().map(super::Past::replay),
     };
     let rest = Rest {
@@ -236,6 +250,7 @@ pub async fn run(request: Request<'_>) -> Result<Ended, StartError> {
         engine.recorder.sync().await
     }
     .await;
+    engine.shared.connections.close().await;
     crate::host::process::reap_strays();
     if let Some(whole) = &engine.whole {
         whole.release().await;
@@ -275,6 +290,7 @@ impl<'a> Engine<'a> {
         let mut overdue = false;
         let mut asked = pin!(self.asked_to_end());
         let mut lost = pin!(self.whole_lost());
+        let mut targets = pin!(self.answer_targets());
         loop {
             self.start_ready(section, &mut progress, &mut running, max_parallel)?;
             if running.is_empty() {
@@ -292,6 +308,7 @@ impl<'a> Engine<'a> {
                     asked.set(self.asked_to_end());
                 }
                 why = &mut lost, if self.needs_lock(section) => self.unlocked(&why)?,
+                result = &mut targets => result?,
                 () = self.clock.sleep_until(deadline), if !overdue => {
                     overdue = true;
                     self.deadline_passed(section)?;
@@ -312,6 +329,7 @@ impl<'a> Engine<'a> {
         let mut work = pin!(work);
         let mut asked = pin!(self.asked_to_end());
         let mut lost = pin!(self.whole_lost());
+        let mut targets = pin!(self.answer_targets());
         loop {
             tokio::select! {
                 biased;
@@ -323,6 +341,7 @@ impl<'a> Engine<'a> {
                     asked.set(self.asked_to_end());
                 }
                 why = &mut lost, if self.needs_lock(Section::Main) => self.unlocked(&why)?,
+                result = &mut targets => result?,
                 result = self.flush() => result?,
             }
         }

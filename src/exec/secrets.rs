@@ -9,6 +9,7 @@ use crate::base::{Cancel, Clock, Deadline, Duration, RunId, StepId, StepPath};
 use crate::compile::Program;
 use crate::event::{Redactor, SHORTEST};
 use crate::host::connect::Connections;
+use crate::host::targets::Targets;
 use crate::host::{Part, Processes, RunFolder, Scope, Shared, Stage, files};
 use crate::model::SecretSource;
 
@@ -160,6 +161,7 @@ async fn from_command(
         base_dir: program.info().base_dir.clone(),
         folder: Arc::new(RunFolder::detached(state.to_owned())),
         transients: tokio::sync::mpsc::channel(1).0,
+        targets: Targets::nobody(),
         follow_output: false,
     };
     let cancel = Cancel::new();

@@ -103,7 +103,7 @@ impl Engine<'_> {
             Err(error) => Err(error.to_string()),
         };
         let effect = match &config {
-            Ok(config) => undo.ty.check(config).unwrap_or(undo.ty.effect()),
+            Ok(config) => undo.ty.classify(&Partial::Known(config.clone())),
             Err(_) => undo.ty.effect(),
         };
         let start = UndoStart {

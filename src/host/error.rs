@@ -13,6 +13,8 @@ pub enum HostErrorKind {
     Cancelled,
     /// Our own record could not be written: nothing more may happen.
     Audit,
+    /// Nobody knows whether it happened.
+    InDoubt,
 }
 
 /// What was attempted, on what, what happened, and what to do.

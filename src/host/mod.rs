@@ -32,6 +32,7 @@ pub mod signals;
 pub mod store;
 pub mod system;
 pub mod systemd;
+pub mod targets;
 #[cfg(test)]
 pub mod testing;
 pub mod tls;

@@ -85,6 +85,11 @@ impl Scope {
         }
     }
 
+    /// As long as the attempt itself may take: it is told to end when its time is up.
+    pub fn allow_all(&self) -> Allowance {
+        self.allow(Duration::from_secs(20 * 24 * 60 * 60))
+    }
+
     /// `future`'s value, unless `allowance` runs out or the attempt is told to end before it is
     /// there.
     ///

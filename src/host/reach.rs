@@ -30,8 +30,12 @@ pub enum Obstacle {
     Forbidden,
     /// It answers, and says that it cannot serve now: starting, loading, full.
     NotReady,
+    /// It answers, and has no connection left for this login.
+    Exhausted,
     /// It answers, and rejects what was asked.
     Rejected,
+    /// It was told to do something, and nobody knows whether it did.
+    InDoubt,
     /// Our own network does not work.
     OurNetwork,
     /// Something on our side is wrong: a declaration, a file, the limit of open files.
@@ -87,7 +91,9 @@ impl From<ReachError> for HostError {
             | Obstacle::NoAnswer
             | Obstacle::HungUp
             | Obstacle::NotReady
+            | Obstacle::Exhausted
             | Obstacle::OurNetwork => HostErrorKind::Transient,
+            Obstacle::InDoubt => HostErrorKind::InDoubt,
             Obstacle::Tls
             | Obstacle::Garbled
             | Obstacle::Denied

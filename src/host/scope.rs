@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use super::connect::Connections;
 use super::run_folder::RunFolder;
+use super::targets::Targets;
 use crate::base::{Cancel, Clock, Deadline, RunId, StepPath};
 use crate::event::{LogFile, Redactor, Transient};
 
@@ -32,6 +33,8 @@ pub struct Shared {
     pub folder: Arc<RunFolder>,
     /// Where passing events go; full means that nobody can follow, and they are dropped.
     pub transients: mpsc::Sender<Transient>,
+    /// Told what is about to be changed.
+    pub targets: Targets,
     /// Whether anybody wants to see what processes write while they write it.
     pub follow_output: bool,
 }

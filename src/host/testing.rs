@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex};
 
 use super::connect::Connections;
+use super::targets::Targets;
 use super::{RunFolder, Scope, Shared, StateDir};
 use crate::base::{Cancel, Clock, Deadline, RunId, StepId, StepPath};
 use crate::event::Redactor;
@@ -31,6 +32,7 @@ pub fn scope_with(connections: Vec<(String, &'static str, serde_json::Value)>) -
         base_dir: folder.path().to_owned(),
         folder: Arc::new(RunFolder::create(&state, &run).unwrap()),
         transients: tokio::sync::mpsc::channel(1024).0,
+        targets: agreeable(),
         follow_output: false,
     };
     let scope = Scope {
@@ -47,6 +49,19 @@ pub fn scope_with(connections: Vec<(String, &'static str, serde_json::Value)>) -
         scope: Arc::new(scope),
         folder,
     }
+}
+
+/// Somebody who agrees to whatever is about to be changed. Ends with the test's runtime.
+fn agreeable() -> Targets {
+    let (targets, mut asked) = Targets::new();
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        runtime.spawn(async move {
+            while let Some((_, answer)) = asked.recv().await {
+                let _ = answer.send(Ok(()));
+            }
+        });
+    }
+    targets
 }
 
 /// A scope without connections.

@@ -132,6 +132,19 @@ impl Tree {
         }
     }
 
+    /// Its value with holes where an expression stands, whatever that comes to.
+    pub fn outline(&self) -> Partial {
+        match self {
+            Self::Known(value) => Partial::Known(value.clone()),
+            Self::Text(_) | Self::Judged(_) => Partial::Unknown("known when it runs".into()),
+            Self::List(items) => Partial::list(items.iter().map(Self::outline).collect()),
+            Self::Map(entries) => {
+                let entries = { entries.iter() }.map(|(key, tree)| (key.clone(), tree.outline()));
+                Partial::map(entries.collect())
+            }
+        }
+    }
+
     /// Its value, with holes where something is not known yet.
     ///
     /// # Errors

@@ -148,6 +148,9 @@ pub struct Plan {
     /// How long it is expected to take, where past runs tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub estimate: Option<Estimate>,
+    /// What would be changed, by connection: what tells it from others.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub targets: BTreeMap<String, Value>,
     /// Its steps.
     pub steps: Vec<Planned>,
 }
@@ -184,6 +187,7 @@ impl Plan {
             project: self.playbook.project_sha256.clone(),
             params: self.params.clone(),
             host: self.host.clone(),
+            targets: self.targets.clone(),
             steps: steps
                 .map(|step| (step.described.path.to_string(), step.digest.clone()))
                 .collect(),
@@ -203,6 +207,9 @@ pub struct Pledge {
     pub params: Map<String, Value>,
     /// The machine.
     pub host: String,
+    /// What was looked at to be changed, by connection.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub targets: BTreeMap<String, Value>,
     /// By path, the digest of each step or item that would, or may, change something; nothing where
     /// not all of it was known.
     pub steps: BTreeMap<String, Option<String>>,
@@ -228,6 +235,11 @@ impl Pledge {
             if now.params.get(name) != Some(value) {
                 let now = now.params.get(name).unwrap_or(&Value::Null);
                 found.push(format!("parameter `{name}` was {value}, and is {now}"));
+            }
+        }
+        for (name, target) in &self.targets {
+            if let Some(now) = now.targets.get(name).filter(|now| *now != target) {
+                found.push(format!("`{name}` was {target}, and is {now}"));
             }
         }
         for (path, digest) in &now.steps {

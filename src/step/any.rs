@@ -6,7 +6,7 @@ use std::pin::Pin;
 
 use serde_json::Value;
 
-use super::outcome::{Description, Outcome, Preview, StepError};
+use super::outcome::{Description, Outcome, Preview, StepError, StepErrorKind};
 use super::partial::Partial;
 use super::{Act, Generic, Look, StepType};
 use crate::event::{EffectClass, Finding, RepeatClass};
@@ -56,7 +56,11 @@ pub trait AnyStep: Send + Sync {
     ///
     /// # Errors
     /// One sentence: what is wrong with it.
-    fn check(&self, config: &Value) -> Result<EffectClass, String>;
+    fn check(&self, config: &Value) -> Result<(), String>;
+    /// What this very configuration does to the world.
+    fn classify(&self, config: &Partial) -> EffectClass;
+    /// Why somebody has to approve of this very configuration.
+    fn needs_approval(&self, config: &Partial) -> Option<&'static str>;
     /// What it would do, said without looking.
     fn describe(&self, config: &Partial) -> Description;
     /// What it would do, found out by looking.
@@ -154,10 +158,17 @@ macro_rules! typed {
             inline_schema::<T::Outputs>()
         }
 
-        fn check(&self, config: &Value) -> Result<EffectClass, String> {
+        fn check(&self, config: &Value) -> Result<(), String> {
             let config = T::Config::deserialize(config).map_err(|error| error.to_string())?;
-            T::check(&config)?;
-            Ok(T::classify(&config))
+            T::check(&config)
+        }
+
+        fn classify(&self, config: &Partial) -> EffectClass {
+            T::classify(config)
+        }
+
+        fn needs_approval(&self, config: &Partial) -> Option<&'static str> {
+            T::needs_approval(config)
         }
 
         fn describe(&self, config: &Partial) -> Description {
@@ -207,10 +218,19 @@ impl<T: Act> AnyStep for Acts<T> {
         means: Means<'a>,
     ) -> LocalFuture<'a, Result<RawOutcome, StepError>> {
         Box::pin(async move {
-            let Means::Act(host) = means else {
-                return Err(no_means::<T>());
+            let config = decode::<T>(config)?;
+            let host = match means {
+                Means::Act(host) => host,
+                Means::Look(host) => return raw::<T>(T::look(config, host).await?),
             };
-            raw::<T>(T::run(decode::<T>(config)?, host).await?)
+            let outcome = T::run(config, host).await.map_err(|mut error| {
+                // What may be done twice is simply done again.
+                if error.kind == StepErrorKind::Unknown && T::REPEAT == RepeatClass::Idempotent {
+                    error.kind = StepErrorKind::Transient;
+                }
+                error
+            });
+            raw::<T>(outcome?)
         })
     }
 }

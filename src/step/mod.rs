@@ -62,10 +62,18 @@ pub trait StepType: Send + Sync + 'static {
         Ok(())
     }
 
-    /// The effect of this very configuration, where it depends on it (SQL).
-    fn classify(config: &Self::Config) -> EffectClass {
+    /// The effect of this very configuration, where it depends on it (SQL); what it depends on may not
+    /// be known yet, and then counts as the worst that it can be.
+    fn classify(config: &Partial) -> EffectClass {
         let _ = config;
         Self::EFFECT
+    }
+
+    /// Why somebody has to approve of this very configuration, where that is so: then a step without an
+    /// `approval` of kind `approve` is an error.
+    fn needs_approval(config: &Partial) -> Option<&'static str> {
+        let _ = config;
+        None
     }
 
     /// What it would do, said without looking anywhere: for a dry-run. Values that are not known
@@ -145,6 +153,16 @@ pub trait Act: StepType {
         config: Self::Config,
         host: &Effect,
     ) -> impl Future<Output = Result<Outcome<Self::Outputs>, StepError>>;
+
+    /// Looks, where [`StepType::classify`] says of a configuration that it only looks.
+    fn look(
+        config: Self::Config,
+        host: &Observe,
+    ) -> impl Future<Output = Result<Outcome<Self::Outputs>, StepError>> {
+        let _ = (config, host);
+        let message = format!("{} was not given the means that it needs", Self::NAME);
+        std::future::ready(Err(StepError::permanent(message)))
+    }
 }
 
 /// A step type whose effect its author alone knows: it starts processes, and may be declared to

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::event::Finding;
+use crate::host::reach::ReachError;
 use crate::host::{HostError, HostErrorKind};
 
 /// A step that did what it says.
@@ -116,12 +117,19 @@ impl From<HostError> for StepError {
             HostErrorKind::TimedOut => StepErrorKind::TimedOut,
             HostErrorKind::Cancelled => StepErrorKind::Cancelled,
             HostErrorKind::Audit => StepErrorKind::Audit,
+            HostErrorKind::InDoubt => StepErrorKind::Unknown,
         };
         let message = error.to_string();
         Self {
             help: error.help,
             ..Self::new(kind, message)
         }
+    }
+}
+
+impl From<ReachError> for StepError {
+    fn from(error: ReachError) -> Self {
+        HostError::from(error).into()
     }
 }
 

@@ -23,10 +23,13 @@ pub(super) fn level(obstacle: Obstacle) -> Option<Level> {
         | Obstacle::Garbled
         | Obstacle::Denied
         | Obstacle::NotReady
+        | Obstacle::Exhausted
         | Obstacle::Rejected => Some(Level::Critical),
-        Obstacle::Unresolved | Obstacle::OurNetwork | Obstacle::OurSide | Obstacle::Forbidden => {
-            Some(Level::Unknown)
-        }
+        Obstacle::Unresolved
+        | Obstacle::OurNetwork
+        | Obstacle::OurSide
+        | Obstacle::Forbidden
+        | Obstacle::InDoubt => Some(Level::Unknown),
         Obstacle::Ended(_) => None,
     }
 }

@@ -2,16 +2,23 @@
 
 use crate::compile::context::Class;
 use crate::diag::{Diagnostic, Diagnostics, codes};
-use crate::event::{ClaimedBy, EffectClass, RepeatClass};
-use crate::model::{Step, Tree};
+use crate::event::{ApprovalKind, ClaimedBy, EffectClass, RepeatClass};
+use crate::model::Step;
 
 /// The classes of a step. An author may tighten them, and loosen them on generic types alone.
 pub(in crate::compile) fn classify(step: &Step, diagnostics: &mut Diagnostics) -> Class {
-    let known = match &step.config {
-        Tree::Known(config) => step.ty.check(config).ok(),
-        _ => None,
-    };
-    let typed_effect = known.unwrap_or_else(|| step.ty.effect());
+    let config = step.config.outline();
+    let typed_effect = step.ty.classify(&config);
+    if let Some(why) = step.ty.needs_approval(&config)
+        && { step.approval.as_ref() }.is_none_or(|it| it.kind != ApprovalKind::Approve)
+    {
+        let message = format!("somebody has to approve of this: {why}");
+        diagnostics.push(
+            Diagnostic::error(codes::MISSING_KEY, message)
+                .at(step.config_span)
+                .help("add `approval: { kind: approve, message: … }` to the step"),
+        );
+    }
     let mut class = Class {
         effect: typed_effect,
         repeat: step.ty.repeat(),

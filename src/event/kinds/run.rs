@@ -124,6 +124,17 @@ pub struct Edited {
     pub steps: Vec<PlannedStep>,
 }
 
+/// What a named connection leads to, before the run changes something there for the first time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetIdentify {
+    /// The connection.
+    pub connection: String,
+    /// Its kind.
+    pub kind: String,
+    /// What tells it from others, such as the identifier of a database's cluster.
+    pub identity: Value,
+}
+
 /// The run was told to end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunCancel {

@@ -7,8 +7,11 @@
 pub mod postgres;
 pub mod redis;
 
+use std::any::Any;
+use std::collections::HashMap;
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use indexmap::IndexMap;
 use serde::de::DeserializeOwned;
@@ -150,26 +153,60 @@ impl<K: ConnectionKind> schemars::JsonSchema for Conn<K> {
     }
 }
 
+/// What a run keeps of a connection from one step to the next, such as its open sessions.
+pub trait Kept: Any + Send + Sync + std::fmt::Debug {
+    /// Ends it, within a moment.
+    fn close(&self) -> Pin<Box<dyn Future<Output = ()> + '_>>;
+}
+
 /// The connections of a run: kind and evaluated declaration, by name. They hold secrets, so they
 /// are never printed.
 #[derive(Clone, Default)]
-pub struct Connections(Arc<IndexMap<String, (&'static str, Value)>>);
+pub struct Connections {
+    declared: Arc<IndexMap<String, (&'static str, Value)>>,
+    kept: Arc<Mutex<HashMap<String, Arc<dyn Kept>>>>,
+}
 
 impl std::fmt::Debug for Connections {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.0.keys()).finish()
+        f.debug_list().entries(self.declared.keys()).finish()
     }
 }
 
 impl Connections {
     /// From name, kind and evaluated declaration.
     pub fn new(declared: impl IntoIterator<Item = (String, &'static str, Value)>) -> Self {
-        Self(Arc::new(
-            declared
-                .into_iter()
-                .map(|(name, kind, value)| (name, (kind, value)))
-                .collect(),
-        ))
+        let declared = declared.into_iter();
+        let declared = declared.map(|(name, kind, value)| (name, (kind, value)));
+        Self {
+            declared: Arc::new(declared.collect()),
+            kept: Arc::default(),
+        }
+    }
+
+    /// What is kept of the connection called `name`, which is of one kind and so of one `T`.
+    fn kept<T: Kept>(&self, name: &str, make: impl Fn() -> T) -> Arc<T> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = kept
+            .get(name)
+            .map(|known| Arc::clone(known) as Arc<dyn Any + Send + Sync>);
+        if let Some(known) = known.and_then(|known| known.downcast().ok()) {
+            return known;
+        }
+        let made = Arc::new(make());
+        kept.insert(name.to_owned(), Arc::clone(&made) as Arc<dyn Kept>);
+        made
+    }
+
+    /// Ends what is kept, when the run has ended.
+    pub async fn close(&self) {
+        let kept = {
+            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *kept)
+        };
+        for kept in kept.values() {
+            kept.close().await;
+        }
     }
 
     /// The declaration that `conn` names.
@@ -179,7 +216,7 @@ impl Connections {
     pub fn get<K: ConnectionKind>(&self, conn: &Conn<K>) -> Result<K::Config, HostError> {
         let action = || format!("use connection `{}`", conn.name);
         let (kind, value) = self
-            .0
+            .declared
             .get(&conn.name)
             .ok_or_else(|| HostError::permanent(action(), "it is not declared"))?;
         if *kind != K::NAME {

@@ -434,6 +434,7 @@ impl Sink for Terminal {
             Event::ApprovalAnswer(answer) => self.answered(happening, answer),
             Event::UndoStart(_) => {}
             Event::UndoResult(result) => self.undone(happening, result),
+            Event::TargetIdentify(_) => {}
             Event::RunCancel(cancel) => self.cancel(&cancel.by),
             Event::RunEnd(end) => self.end(end),
             Event::ForeachExpand(expand) => {

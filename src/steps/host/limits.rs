@@ -100,10 +100,12 @@ pub(super) fn could_not_look(subject: &str, error: HostError) -> Result<Finding,
         HostErrorKind::TimedOut | HostErrorKind::Cancelled | HostErrorKind::Audit => {
             Err(error.into())
         }
-        HostErrorKind::Transient | HostErrorKind::Permanent => Ok(Finding {
-            help: error.help.clone(),
-            ..Finding::unknown(subject, error.to_string())
-        }),
+        HostErrorKind::Transient | HostErrorKind::Permanent | HostErrorKind::InDoubt => {
+            Ok(Finding {
+                help: error.help.clone(),
+                ..Finding::unknown(subject, error.to_string())
+            })
+        }
     }
 }
 

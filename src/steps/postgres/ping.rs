@@ -149,7 +149,7 @@ impl Look for Ping {
         let clock = host.scope().clock();
         let began = clock.now();
         let allowance = host.scope().allow(config.timeout);
-        let opened = host.postgres(&config.connection, allowance).await?;
+        let opened = host.postgres_alone(&config.connection, allowance).await?;
         let session = match opened {
             Ok(session) => session,
             Err(error) => return failed(&subject, error, Outputs::default()),

@@ -1,16 +1,21 @@
 //! One session with a PostgreSQL server: opened, asked and ended within deadlines of ours.
+//!
+//! What may be said in a session is not decided here, but by what it is lent to: see `observe`, `effect`
+//! and `lock`.
 
-use std::error::Error as _;
-use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::ClientConfig;
 use tokio::sync::watch;
-use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, NoTls, Row};
+use tokio_postgres::{AsyncMessage, Client, NoTls, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::error::{explain, refused};
+use super::notice::{Notice, Notices};
+use super::sql::{Sql, literal};
 use super::url::{Host, Session as Wanted, Target, TlsPolicy};
 use crate::base::Duration;
 use crate::host::net::{Allowance, Stopped, Stream, dial};
@@ -24,30 +29,29 @@ const CANCEL_LIMIT: Duration = Duration::from_secs(1);
 /// How long a polite end may take.
 const CLOSE_LIMIT: Duration = Duration::from_millis(200);
 
+/// How much later than we the server itself ends a statement, should we be gone by then.
+const SERVER_SLACK: Duration = Duration::from_secs(5);
+
 /// The longest application name, in bytes (`NAMEDATALEN - 1`).
 const LONGEST_NAME: usize = 63;
 
 /// A statement's parameter and its type.
 pub type Bound<'a> = (&'a (dyn ToSql + Sync), Type);
 
-/// A session that may only look: each statement runs alone, in a READ ONLY transaction of its own.
-///
-/// What a READ ONLY transaction does not stop (functions such as `pg_terminate_backend`, `COPY TO
-/// PROGRAM`) is stopped by this: a statement is text of ours, known when we compile.
-#[derive(Debug)]
-pub struct PgObserve<'a> {
-    scope: &'a Scope,
-    session: Session,
-}
-
 /// A session that is open. What is said in it is up to whoever holds it.
 #[derive(Debug)]
 pub(super) struct Session {
-    client: Client,
+    pub(super) client: Client,
     driver: Driver,
     shown: String,
+    /// What it was called when it was opened.
+    name: String,
     host: Host,
     tls: Option<Tls>,
+    /// Whether it is in the middle of something, or was left there.
+    busy: AtomicBool,
+    /// The server's version as a number; 0 until it was asked.
+    version: AtomicU32,
 }
 
 /// The task that moves the bytes; it ends with its session.
@@ -56,6 +60,8 @@ struct Driver {
     task: tokio::task::JoinHandle<()>,
     /// Why the session is over, once it is.
     end: watch::Receiver<Option<String>>,
+    /// What the server said beside its answers.
+    notices: Arc<Mutex<Notices>>,
 }
 
 impl Drop for Driver {
@@ -65,6 +71,7 @@ impl Drop for Driver {
 }
 
 /// What is needed to open a session.
+#[derive(Clone, Copy)]
 pub(super) struct Opening<'a> {
     pub(super) observe: &'a Observe,
     pub(super) target: &'a Target,
@@ -116,8 +123,11 @@ impl Opening<'_> {
             client,
             driver,
             shown,
+            name: application_name(scope),
             host: host.clone(),
             tls,
+            busy: AtomicBool::new(false),
+            version: AtomicU32::new(0),
         };
         let wanted = self.target.session;
         session.is_wanted(scope, wanted, allowance).await?;
@@ -174,24 +184,34 @@ fn ssl_mode(policy: TlsPolicy) -> tokio_postgres::config::SslMode {
     }
 }
 
-fn drive<T>(connection: tokio_postgres::Connection<Box<dyn Stream>, T>) -> Driver
+fn drive<T>(mut connection: tokio_postgres::Connection<Box<dyn Stream>, T>) -> Driver
 where
     T: tokio_postgres::tls::TlsStream + Unpin + Send + 'static,
 {
     let (tell, end) = watch::channel(None);
+    let notices = Arc::new(Mutex::new(Notices::default()));
+    let heard = Arc::clone(&notices);
     // What goes wrong here, every statement that waits is told too.
     let task = tokio::spawn(async move {
-        let why = match connection.await {
-            Ok(()) => "the session was ended".to_owned(),
-            Err(error) => explain(String::new(), &error, None).cause,
+        let mut next = async || std::future::poll_fn(|cx| connection.poll_message(cx)).await;
+        let why = loop {
+            match next().await {
+                Some(Ok(AsyncMessage::Notice(notice))) => {
+                    let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+                    heard.add(&notice);
+                }
+                Some(Ok(_)) => {}
+                Some(Err(error)) => break explain(String::new(), &error, None).cause,
+                None => break "the session was ended".to_owned(),
+            }
         };
         tell.send_replace(Some(why));
     });
-    Driver { task, end }
+    Driver { task, end, notices }
 }
 
 /// `rb/<run>/<step>`, so that a session can be told in `pg_stat_activity`; all of it is ASCII.
-fn application_name(scope: &Scope) -> String {
+pub(super) fn application_name(scope: &Scope) -> String {
     let mut name = format!("rb/{}/{}", scope.shared.run, scope.path);
     name.truncate(LONGEST_NAME);
     name
@@ -206,20 +226,35 @@ fn another_may(obstacle: Obstacle) -> bool {
     )
 }
 
-impl<'a> PgObserve<'a> {
-    pub(super) fn new(scope: &'a Scope, session: Session) -> Self {
-        Self { scope, session }
-    }
-
-    /// The database, for people: `shop at 127.0.0.1:5432 as app`.
-    pub fn shown(&self) -> &str {
-        &self.session.shown
+impl Session {
+    /// The database, for people.
+    pub(super) fn shown(&self) -> &str {
+        &self.shown
     }
 
     /// Whether the connection is encrypted.
-    pub fn is_encrypted(&self) -> bool {
+    pub(super) fn is_encrypted(&self) -> bool {
         // Only a handshake brings a certificate.
-        { self.session.tls.as_ref() }.is_some_and(|tls| tls.certificate().is_some())
+        { self.tls.as_ref() }.is_some_and(|tls| tls.certificate().is_some())
+    }
+
+    /// The server's version as a number, where its identity was asked: 150008 is 15.8.
+    pub(super) fn version(&self) -> u32 {
+        self.version.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_version(&self, version: u32) {
+        self.version.store(version, Ordering::Relaxed);
+    }
+
+    /// Whether somebody else may go on with it: it is in the middle of nothing, and open.
+    pub(super) fn is_idle(&self) -> bool {
+        !self.busy.load(Ordering::Relaxed) && !self.client.is_closed()
+    }
+
+    /// From here on it is in the middle of something, until it is told to be idle.
+    pub(super) fn set_busy(&self, busy: bool) {
+        self.busy.store(busy, Ordering::Relaxed);
     }
 
     /// The rows of one statement, which runs alone in a READ ONLY transaction. When `allowance` runs
@@ -227,47 +262,30 @@ impl<'a> PgObserve<'a> {
     ///
     /// # Errors
     /// Why there are none.
-    pub async fn rows(
-        &self,
-        sql: &'static str,
-        bound: &[Bound<'_>],
-        allowance: Allowance,
-    ) -> Result<Vec<Row>, ReachError> {
-        self.session.rows(self.scope, sql, bound, allowance).await
-    }
-
-    /// Ends the session politely, so that the server's log stays quiet.
-    pub async fn close(self) {
-        self.session.close(self.scope).await;
-    }
-}
-
-impl Session {
-    /// The database, for people.
-    pub(super) fn shown(&self) -> &str {
-        &self.shown
-    }
-
-    /// The rows of one statement: see [`PgObserve::rows`].
     pub(super) async fn rows(
         &self,
         scope: &Scope,
-        sql: &'static str,
+        sql: impl Into<Sql>,
         bound: &[Bound<'_>],
         allowance: Allowance,
     ) -> Result<Vec<Row>, ReachError> {
+        let sql = sql.into();
         let action = || format!("ask {}", self.shown);
+        let begin = self.begin(scope, &sql, allowance);
         let work = async {
             // One after the other: if the first failed, the second would run outside of it.
-            self.client.batch_execute("BEGIN READ ONLY").await?;
+            self.client.batch_execute(&begin).await?;
             // An unnamed statement: poolers that share sessions lose named ones.
-            let rows = self.client.query_typed(sql, bound).await;
+            let rows = self.client.query_typed(sql.text(), bound).await;
             let ended = self.client.batch_execute("ROLLBACK").await;
             rows.and_then(|rows| ended.map(|()| rows))
         };
+        self.set_busy(true);
         match scope.within(allowance, work).await {
-            Ok(Ok(rows)) => Ok(rows),
-            Ok(Err(error)) => Err(refused(action(), &error)),
+            Ok(answer) => {
+                self.set_busy(false);
+                answer.map_err(|error| refused(action(), &error, Some(&sql)))
+            }
             Err(stopped) => {
                 self.cancel(scope).await;
                 Err(stopped.error(action()))
@@ -275,8 +293,28 @@ impl Session {
         }
     }
 
+    /// What begins a transaction that only looks. Its settings end with it.
+    fn begin(&self, scope: &Scope, sql: &Sql, allowance: Allowance) -> String {
+        let limit = server_limit(scope, allowance);
+        // Strings must mean on the server what they meant to whoever classed the statement.
+        let mut begin = format!(
+            "BEGIN READ ONLY; SET LOCAL standard_conforming_strings = on; \
+             SET LOCAL statement_timeout = {limit}"
+        );
+        if !sql.is_authors() {
+            // Nobody's function or operator stands in for one of PostgreSQL's own.
+            begin.push_str("; SET LOCAL search_path = pg_catalog");
+        }
+        let name = application_name(scope);
+        if name != self.name {
+            begin.push_str("; SET LOCAL application_name = ");
+            begin.push_str(&literal(&name));
+        }
+        begin
+    }
+
     /// Asks the server to end what this session does, as far as it listens.
-    async fn cancel(&self, scope: &Scope) {
+    pub(super) async fn cancel(&self, scope: &Scope) {
         let allowance = scope.allow(CANCEL_LIMIT).despite_end();
         let token = self.client.cancel_token();
         let request = async {
@@ -327,6 +365,13 @@ impl Session {
         ))
     }
 
+    /// What the server has said beside its answers since this was asked last.
+    pub(super) fn take_notices(&self) -> Vec<Notice> {
+        let notices = &self.driver.notices;
+        let mut notices = notices.lock().unwrap_or_else(PoisonError::into_inner);
+        notices.take()
+    }
+
     /// Waits until the session is over, and says why.
     pub(super) async fn ended(&self) -> String {
         let mut end = self.driver.end.clone();
@@ -337,141 +382,36 @@ impl Session {
 
     /// Ends it politely.
     pub(super) async fn close(self, scope: &Scope) {
+        let driver = self.let_go();
+        let allowance = scope.allow(CLOSE_LIMIT).despite_end();
+        let _ = scope.within(allowance, driver).await;
+    }
+
+    /// Ends it politely where there is no scope any more: what is to be waited for, for a moment.
+    pub(super) fn let_go(self) -> impl Future<Output = ()> {
         let Self {
             client, mut driver, ..
         } = self;
         drop(client);
-        let allowance = scope.allow(CLOSE_LIMIT).despite_end();
-        let _ = scope.within(allowance, &mut driver.task).await;
+        async move {
+            // It ends once it has said goodbye.
+            let _ = (&mut driver.task).await;
+        }
     }
 }
 
-/// What an error of the library means.
-fn explain(action: String, error: &tokio_postgres::Error, tls: Option<&Tls>) -> ReachError {
-    if let Some(rejected) = tls.and_then(|tls| tls.rejection(&action)) {
-        return rejected;
-    }
-    if let Some(db) = error.as_db_error() {
-        let (obstacle, help) = meaning(db.code());
-        let detail = db.detail().map(|text| format!(": {text}"));
-        let (said, code) = (db.message(), db.code().code());
-        let cause = format!("{said} (SQLSTATE {code}){}", detail.unwrap_or_default());
-        let error = ReachError::new(obstacle, action, cause);
-        return match help {
-            Some(help) => error.with_help(help),
-            None => error,
-        };
-    }
-    if error.is_closed() {
-        let cause = "the server closed the connection";
-        return ReachError::new(Obstacle::HungUp, action, cause);
-    }
-    match error.source() {
-        Some(source) => match source.downcast_ref::<io::Error>() {
-            Some(io) => match tls {
-                Some(tls) => tls.error(&action, io),
-                None => ReachError::io(action, io),
-            },
-            None => in_words(action, &source.to_string()),
-        },
-        None => ReachError::new(Obstacle::Garbled, action, error.to_string()),
-    }
-}
-
-/// What an error of a statement means: to lack a right here is not to be turned away.
-fn refused(action: String, error: &tokio_postgres::Error) -> ReachError {
-    let refused = explain(action, error, None);
-    if error.code() != Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
-        return refused;
-    }
-    ReachError {
-        obstacle: Obstacle::Forbidden,
-        help: Some("give the login the right to ask for it: `GRANT`".to_owned()),
-        ..refused
-    }
-}
-
-/// What the library says in words alone (`connect_tls.rs`, `connect_raw.rs`).
-fn in_words(action: String, said: &str) -> ReachError {
-    match said {
-        "server does not support TLS" => ReachError::new(
-            Obstacle::Tls,
-            action,
-            "the server offers no TLS, and the connection asks for it",
-        )
-        .with_help(
-            "turn on `ssl` on the server; or, where the way there is trusted, write \
-             `sslmode=disable` in the URL",
-        ),
-        "password missing" => ReachError::new(
-            Obstacle::Denied,
-            action,
-            "the server asks for a password, and the URL has none",
-        ),
-        _ => ReachError::new(Obstacle::Garbled, action, said),
-    }
-}
-
-/// What a server's own error means for a session, and what to do about it: PostgreSQL, "Error
-/// Codes".
-fn meaning(state: &SqlState) -> (Obstacle, Option<&'static str>) {
-    let code = state.code();
-    match code {
-        "28P01" => (
-            Obstacle::Denied,
-            Some("look at the user and the password in the URL of the connection"),
-        ),
-        "3D000" => (
-            Obstacle::Denied,
-            Some("look at the name of the database in the URL of the connection"),
-        ),
-        "53300" => (
-            Obstacle::NotReady,
-            Some("all connections are taken: look at `pg_stat_activity` as a superuser"),
-        ),
-        // Starting up, shutting down, in recovery without `hot_standby`.
-        "57P03" => (
-            Obstacle::NotReady,
-            Some("it is starting, stopping or recovering: look at the server's log"),
-        ),
-        // Ended by an administrator, or because another process crashed.
-        "57P01" | "57P02" => (Obstacle::NotReady, None),
-        // Invalid authorization, and a missing right to connect.
-        _ if code.starts_with("28") || code == "42501" => (
-            Obstacle::Denied,
-            Some("let the login in: `pg_hba.conf`, and the role's rights on the database"),
-        ),
-        // Insufficient resources.
-        _ if code.starts_with("53") => (Obstacle::NotReady, None),
-        _ => (Obstacle::Rejected, None),
-    }
+/// After how many milliseconds the server ends a statement by itself.
+pub(super) fn server_limit(scope: &Scope, allowance: Allowance) -> u64 {
+    let left = allowance.left(scope).as_millis();
+    // `statement_timeout` is a 32-bit number.
+    left.saturating_add(SERVER_SLACK.as_millis())
+        .min(i32::MAX as u64)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{application_name, in_words, meaning};
-    use crate::host::reach::Obstacle;
+    use super::application_name;
     use crate::host::testing;
-    use tokio_postgres::error::SqlState;
-
-    #[test]
-    fn tells_a_login_from_a_server() {
-        for (code, obstacle) in [
-            ("28P01", Obstacle::Denied),
-            ("28000", Obstacle::Denied),
-            ("3D000", Obstacle::Denied),
-            ("42501", Obstacle::Denied),
-            ("53300", Obstacle::NotReady),
-            ("57P03", Obstacle::NotReady),
-            ("53100", Obstacle::NotReady),
-            ("42P01", Obstacle::Rejected),
-            ("XX000", Obstacle::Rejected),
-        ] {
-            assert_eq!(meaning(&SqlState::from_code(code)).0, obstacle, "{code}");
-        }
-        let error = in_words("connect".to_owned(), "server does not support TLS");
-        assert_eq!(error.obstacle, Obstacle::Tls);
-    }
 
     #[test]
     fn sessions_carry_their_run_and_step() {

@@ -3,8 +3,8 @@
 
 use tokio_postgres::types::Type;
 
-use super::Postgres;
 use super::session::{Bound, Opening};
+use super::{PgIdentity, Postgres};
 use crate::base::Duration;
 use crate::host::connect::Conn;
 use crate::host::reach::{Obstacle, ReachError};
@@ -30,14 +30,14 @@ const END: &str = "SELECT pg_catalog.pg_terminate_backend(pid) \
 
 impl Observe {
     /// Ends the sessions of this run that are left on the server that `conn` names, and waits until
-    /// they are gone; says which there were.
+    /// they are gone; says which there were, and which database it is.
     ///
     /// # Errors
     /// When the connection is not declared or cannot be used, or they do not end.
     pub async fn end_postgres_strays(
         &self,
         conn: &Conn<Postgres>,
-    ) -> Result<Vec<String>, HostError> {
+    ) -> Result<(Vec<String>, PgIdentity), HostError> {
         let scope = self.scope();
         let (target, limit) = self.postgres_target(conn)?;
         let opening = Opening {
@@ -72,8 +72,9 @@ impl Observe {
             let is_over = left.is_empty();
             let first = found.get_or_insert_with(|| left.clone()).clone();
             if is_over {
+                let identity = session.identity(scope, scope.allow(LIMIT)).await?;
                 session.close(scope).await;
-                return Ok(first);
+                return Ok((first, identity));
             }
             if deadline.passed(clock) {
                 let action = format!("end what is left of the run in {}", session.shown());

@@ -1,0 +1,567 @@
+//! Sessions that may touch.
+//!
+//! Every statement has a deadline of ours. When it passes, or the attempt is told to end, the server is
+//! asked to cancel, and what it then says counts: what it cancelled has not happened, what it finished
+//! all the same has. Where it says nothing, whether it happened is not known, and that is what is told.
+
+use futures_util::TryStreamExt as _;
+use serde::de::DeserializeOwned;
+use tokio_postgres::Row;
+
+use super::Postgres;
+use super::error::refused;
+use super::identity::PgIdentity;
+use super::notice::Notice;
+use super::observe::{as_json, only, read_json};
+use super::pool::Lease;
+use super::session::{Bound, Opening, Session, application_name, server_limit};
+use super::sql::{Sql, literal};
+use super::url::Target;
+use crate::base::Duration;
+use crate::host::connect::{Conn, ConnectionKind as _};
+use crate::host::net::{Allowance, Stopped};
+use crate::host::reach::{Obstacle, ReachError};
+use crate::host::{Effect, HostError, Observe, Scope};
+
+/// How long a server is waited for that was asked to cancel a statement.
+const VERDICT_LIMIT: Duration = Duration::from_secs(3);
+
+/// How long it may take to find out what became of a transaction.
+const INQUEST_LIMIT: Duration = Duration::from_secs(10);
+
+/// How often it is asked until it is over.
+const INQUEST_POLL: Duration = Duration::from_millis(100);
+
+const POOLER_HELP: &str = "name the server itself in the connection: a pooler such as PgBouncer may hand \
+     the session to somebody else in the middle of a change";
+
+/// A session that may touch.
+#[derive(Debug)]
+pub struct PgEffect<'a> {
+    observe: &'a Observe,
+    target: Target,
+    lease: Lease,
+    identity: PgIdentity,
+    reserve: bool,
+}
+
+/// A statement that was done.
+#[derive(Debug)]
+pub struct Done {
+    /// Its rows.
+    pub rows: Vec<Row>,
+    /// How many rows it was about; 0 for a statement that is about none.
+    pub affected: u64,
+    /// What the server said beside it.
+    pub notices: Vec<Notice>,
+}
+
+impl Effect {
+    /// A session that may touch, with the primary that `conn` names; one of the run's pool. Which
+    /// database it is was recorded before this returns.
+    ///
+    /// # Errors
+    /// When the connection is not declared or cannot be used, what answers is a standby or a pooler, or
+    /// it is another database than the run has written to before.
+    pub async fn postgres(
+        &self,
+        conn: &Conn<Postgres>,
+        allowance: Allowance,
+    ) -> Result<PgEffect<'_>, HostError> {
+        let session = self.postgres_through(conn, allowance, false).await?;
+        if session.identity.standby {
+            let action = format!("write to {}", session.shown());
+            let help = "write `target_session_attrs=primary` in the URL, with all hosts in it";
+            return Err(HostError::permanent(action, "it is a standby").with_help(help));
+        }
+        Ok(session)
+    }
+
+    /// The same for what helps in trouble: where all connections are taken, the connection's `reserve`
+    /// is used, and a standby is as good as a primary.
+    ///
+    /// # Errors
+    /// As [`Effect::postgres`].
+    pub async fn postgres_in_need(
+        &self,
+        conn: &Conn<Postgres>,
+        allowance: Allowance,
+    ) -> Result<PgEffect<'_>, HostError> {
+        self.postgres_through(conn, allowance, true).await
+    }
+
+    async fn postgres_through(
+        &self,
+        conn: &Conn<Postgres>,
+        allowance: Allowance,
+        need: bool,
+    ) -> Result<PgEffect<'_>, HostError> {
+        let observe = self.observe();
+        let scope = observe.scope();
+        let reached = observe.postgres_reached(conn)?;
+        let token = format!("{}", scope.shared.run);
+        let options = format!("-c runbook.session={token}");
+        let taken = reached.act(observe, allowance, need, &options).await;
+        let taken = taken.map_err(|error| match error.cause.contains("startup parameter") {
+            true => error.with_help(POOLER_HELP),
+            false => error,
+        })?;
+        let session = PgEffect {
+            observe,
+            target: match (taken.reserve, reached.reserve) {
+                (true, Some(reserve)) => reserve,
+                _ => reached.target,
+            },
+            lease: taken.lease,
+            identity: taken.identity,
+            reserve: taken.reserve,
+        };
+        session.is_own(&token, allowance).await?;
+        let targets = &scope.shared.targets;
+        targets
+            .confirm(Postgres::NAME, &conn.name, &session.identity)
+            .await?;
+        let begin = format!(
+            "RESET ALL; SET application_name = {}",
+            literal(&application_name(scope))
+        );
+        session.plainly(&begin, allowance).await?;
+        Ok(session)
+    }
+}
+
+impl<'a> PgEffect<'a> {
+    fn session(&self) -> &Session {
+        self.lease.session()
+    }
+
+    fn scope(&self) -> &'a Scope {
+        self.observe.scope()
+    }
+
+    /// As long as the attempt itself may take.
+    pub fn allow_all(&self) -> Allowance {
+        self.scope().allow_all()
+    }
+
+    /// The database, for people.
+    pub fn shown(&self) -> &str {
+        self.session().shown()
+    }
+
+    /// The server's version as a number: 150008 is 15.8.
+    pub fn version(&self) -> u32 {
+        self.session().version()
+    }
+
+    /// What tells this database from others.
+    pub fn identity(&self) -> &PgIdentity {
+        &self.identity
+    }
+
+    /// Whether all connections were taken, and the reserve is used.
+    pub fn is_reserve(&self) -> bool {
+        self.reserve
+    }
+
+    /// Whether the server's session is ours alone.
+    async fn is_own(&self, token: &str, allowance: Allowance) -> Result<(), ReachError> {
+        let sql = "SELECT current_setting('runbook.session', true)";
+        let rows = self.rows(sql, &[], allowance).await?;
+        let told: Option<String> = rows.first().and_then(|row| row.try_get(0).ok()).flatten();
+        if told.as_deref() == Some(token) {
+            return Ok(());
+        }
+        let action = format!("write to {}", self.shown());
+        let error = ReachError::new(Obstacle::Rejected, action, "a pooler stands before it");
+        Err(error.with_help(POOLER_HELP))
+    }
+
+    /// What was done in it may have left something behind (settings, locks, temporary tables): it is
+    /// closed after this step.
+    pub fn keep_apart(&mut self) {
+        self.lease.keep_apart();
+    }
+
+    /// How long a statement waits for a lock from here on, in this step.
+    ///
+    /// # Errors
+    /// When the server did not take it.
+    pub async fn set_lock_timeout(
+        &self,
+        limit: Duration,
+        allowance: Allowance,
+    ) -> Result<(), ReachError> {
+        // Zero would be no limit.
+        let millis = limit.as_millis().clamp(1, i32::MAX as u64);
+        self.plainly(&format!("SET lock_timeout = {millis}"), allowance)
+            .await
+    }
+
+    /// Text of ours that has no result and no effect outside of its session.
+    async fn plainly(&self, text: &str, allowance: Allowance) -> Result<(), ReachError> {
+        let session = self.session();
+        session.set_busy(true);
+        let action = || format!("prepare a session of {}", self.shown());
+        let work = session.client.batch_execute(text);
+        match self.scope().within(allowance, work).await {
+            Ok(Ok(())) => {
+                session.set_busy(false);
+                Ok(())
+            }
+            Ok(Err(error)) => Err(refused(action(), &error, None)),
+            Err(stopped) => Err(stopped.error(action())),
+        }
+    }
+
+    /// The rows of a statement that only looks: as [`PgObserve::rows`](super::PgObserve::rows).
+    ///
+    /// # Errors
+    /// Why there are none.
+    pub async fn rows(
+        &self,
+        sql: impl Into<Sql>,
+        bound: &[Bound<'_>],
+        allowance: Allowance,
+    ) -> Result<Vec<Row>, ReachError> {
+        self.session()
+            .rows(self.scope(), sql, bound, allowance)
+            .await
+    }
+
+    /// The rows of a query that only looks, read as JSON.
+    ///
+    /// # Errors
+    /// Why there are none.
+    pub async fn records<T: DeserializeOwned>(
+        &self,
+        sql: impl Into<Sql>,
+        bound: &[Bound<'_>],
+        allowance: Allowance,
+    ) -> Result<Vec<T>, ReachError> {
+        let rows = self.rows(as_json(&sql.into()), bound, allowance).await?;
+        read_json(self.shown(), &rows)
+    }
+
+    /// The one row of a query that only looks.
+    ///
+    /// # Errors
+    /// Why it is not there.
+    pub async fn record<T: DeserializeOwned>(
+        &self,
+        sql: impl Into<Sql>,
+        bound: &[Bound<'_>],
+        allowance: Allowance,
+    ) -> Result<T, ReachError> {
+        only(self.shown(), self.records(sql, bound, allowance).await?)
+    }
+
+    /// Does one statement, in a transaction of its own. When `allowance` runs out it is cancelled.
+    ///
+    /// # Errors
+    /// Why it was not done; [`Obstacle::InDoubt`] where nobody knows.
+    pub async fn run(
+        &self,
+        sql: impl Into<Sql>,
+        bound: &[Bound<'_>],
+        allowance: Allowance,
+    ) -> Result<Done, ReachError> {
+        self.statement(&sql.into(), bound, allowance, Alone::Yes)
+            .await
+    }
+
+    async fn statement(
+        &self,
+        sql: &Sql,
+        bound: &[Bound<'_>],
+        allowance: Allowance,
+        alone: Alone,
+    ) -> Result<Done, ReachError> {
+        let session = self.session();
+        session.set_busy(true);
+        session.take_notices();
+        let action = || format!("change {}", self.shown());
+        let work = async {
+            let rows = session
+                .client
+                .query_typed_raw(sql.text(), bound.iter().map(borrowed))
+                .await?;
+            let mut rows = std::pin::pin!(rows);
+            let mut kept = Vec::new();
+            while let Some(row) = rows.try_next().await? {
+                kept.push(row);
+            }
+            Ok((kept, rows.rows_affected().unwrap_or(0)))
+        };
+        let answer = self.verdict(work, allowance).await;
+        let (rows, affected) = match answer {
+            Verdict::Said(Ok(done)) => done,
+            Verdict::Said(Err(error)) => {
+                session.set_busy(false);
+                let error = match lost(&error) && alone == Alone::Yes {
+                    true => in_doubt(action(), &refused(action(), &error, Some(sql)).cause),
+                    false => refused(action(), &error, Some(sql)),
+                };
+                return Err(error);
+            }
+            Verdict::Cancelled(stopped) => {
+                session.set_busy(false);
+                return Err(stopped.error(action()));
+            }
+            Verdict::Silent(stopped) if alone == Alone::Yes => {
+                let cause = "it was cancelled, and the server does not say what became of it";
+                return Err(in_doubt(stopped.error(action()).action, cause));
+            }
+            // The transaction ends with its session.
+            Verdict::Silent(stopped) => return Err(stopped.error(action())),
+        };
+        session.set_busy(false);
+        Ok(Done {
+            rows,
+            affected,
+            notices: session.take_notices(),
+        })
+    }
+
+    /// Begins a transaction.
+    ///
+    /// # Errors
+    /// When the server does not.
+    pub async fn begin(&self, allowance: Allowance) -> Result<PgTransaction<'_, 'a>, ReachError> {
+        let limit = server_limit(self.scope(), allowance);
+        let begin = format!(
+            "BEGIN; SET LOCAL standard_conforming_strings = on; SET LOCAL statement_timeout = {limit}"
+        );
+        self.plainly(&begin, allowance).await?;
+        // Whoever drops it without an end leaves it to the server, which rolls it back.
+        self.session().set_busy(true);
+        Ok(PgTransaction { on: self })
+    }
+
+    /// Waits for an answer; when it takes too long, for the answer to the cancel request.
+    async fn verdict<T>(
+        &self,
+        work: impl Future<Output = Result<T, tokio_postgres::Error>>,
+        allowance: Allowance,
+    ) -> Verdict<T> {
+        let scope = self.scope();
+        let mut work = std::pin::pin!(work);
+        let stopped = match scope.within(allowance, &mut work).await {
+            Ok(answer) => return Verdict::Said(answer),
+            Err(stopped) => stopped,
+        };
+        self.session().cancel(scope).await;
+        let last = scope.allow(VERDICT_LIMIT).despite_end();
+        match scope.within(last, work).await {
+            Ok(Err(error)) if error.code().is_some_and(|code| code.code() == "57014") => {
+                Verdict::Cancelled(stopped)
+            }
+            Ok(answer) => Verdict::Said(answer),
+            Err(_) => Verdict::Silent(stopped),
+        }
+    }
+
+    /// What became of a transaction whose COMMIT was not answered.
+    async fn inquest(&self, transaction: &str) -> Result<bool, String> {
+        let scope = self.scope();
+        let allowance = scope.allow(INQUEST_LIMIT).despite_end();
+        let opening = Opening {
+            observe: self.observe,
+            target: &self.target,
+            allowance,
+            options: None,
+        };
+        let session = opening.open().await.map_err(|error| error.to_string())?;
+        let same = session.identity(scope, allowance).await;
+        if same.map_err(|error| error.to_string())? != self.identity {
+            return Err("another database answers by now".to_owned());
+        }
+        // Its number is digits.
+        let sql = Sql::new("SELECT pg_xact_status('")
+            .number(
+                transaction
+                    .parse()
+                    .map_err(|_| "it has no number".to_owned())?,
+            )
+            .then("'::xid8)");
+        loop {
+            let rows = session.rows(scope, sql.clone(), &[], allowance).await;
+            let rows = rows.map_err(|error| error.to_string())?;
+            let status: Option<String> = rows.first().and_then(|row| row.try_get(0).ok()).flatten();
+            match status.as_deref() {
+                Some("committed") => return Ok(true),
+                Some("aborted") => return Ok(false),
+                Some("in progress") => {}
+                _ => return Err("the server does not remember it".to_owned()),
+            }
+            let wait = scope.clock().sleep(INQUEST_POLL);
+            if scope.within(allowance, wait).await.is_err() {
+                return Err("it is still in progress".to_owned());
+            }
+        }
+    }
+
+    /// Ends the session, or gives it back to the run's pool.
+    pub async fn close(self) {
+        let scope = self.scope();
+        self.lease.close(scope).await;
+    }
+}
+
+/// A transaction that was begun. Dropped without an end, it is rolled back.
+#[derive(Debug)]
+pub struct PgTransaction<'t, 'a> {
+    on: &'t PgEffect<'a>,
+}
+
+impl PgTransaction<'_, '_> {
+    /// Does one statement within it.
+    ///
+    /// # Errors
+    /// Why it was not done. The transaction can then only be rolled back.
+    pub async fn run(
+        &self,
+        sql: impl Into<Sql>,
+        bound: &[Bound<'_>],
+        allowance: Allowance,
+    ) -> Result<Done, ReachError> {
+        let done = self
+            .on
+            .statement(&sql.into(), bound, allowance, Alone::No)
+            .await;
+        self.on.session().set_busy(true);
+        done
+    }
+
+    /// The rows of a query within it, read as JSON.
+    ///
+    /// # Errors
+    /// Why there are none.
+    pub async fn records<T: DeserializeOwned>(
+        &self,
+        sql: impl Into<Sql>,
+        bound: &[Bound<'_>],
+        allowance: Allowance,
+    ) -> Result<Vec<T>, ReachError> {
+        let done = self.run(as_json(&sql.into()), bound, allowance).await?;
+        read_json(self.on.shown(), &done.rows)
+    }
+
+    /// How long a statement waits for a lock from here on, within it.
+    ///
+    /// # Errors
+    /// When the server did not take it.
+    pub async fn set_lock_timeout(
+        &self,
+        limit: Duration,
+        allowance: Allowance,
+    ) -> Result<(), ReachError> {
+        let millis = limit.as_millis().clamp(1, i32::MAX as u64);
+        let text = format!("SET LOCAL lock_timeout = {millis}");
+        let done = self.on.plainly(&text, allowance).await;
+        self.on.session().set_busy(true);
+        done
+    }
+
+    /// Makes it last. Where the answer is lost, the server is asked what became of it.
+    ///
+    /// # Errors
+    /// When it was rolled back; [`Obstacle::InDoubt`] where nobody knows.
+    pub async fn commit(self, allowance: Allowance) -> Result<(), ReachError> {
+        let (on, session) = (self.on, self.on.session());
+        let action = || format!("commit in {}", on.shown());
+        let number = "SELECT pg_current_xact_id_if_assigned()::text";
+        let numbered = on
+            .statement(&number.into(), &[], allowance, Alone::No)
+            .await;
+        session.set_busy(true);
+        let numbered = numbered?.rows;
+        let number: Option<String> = numbered
+            .first()
+            .and_then(|row| row.try_get(0).ok())
+            .flatten();
+        let work = session
+            .client
+            .query_typed_raw("COMMIT", std::iter::empty::<Nothing>());
+        let work = async {
+            let rows = work.await?;
+            let mut rows = std::pin::pin!(rows);
+            while rows.try_next().await?.is_some() {}
+            Ok(())
+        };
+        let why = match on.verdict(work, allowance).await {
+            Verdict::Said(Ok(())) => {
+                session.set_busy(false);
+                return Ok(());
+            }
+            Verdict::Said(Err(error)) if lost(&error) => refused(action(), &error, None).cause,
+            Verdict::Said(Err(error)) => {
+                session.set_busy(false);
+                return Err(refused(action(), &error, None));
+            }
+            // A COMMIT that is cancelled while it waits for a standby has been made all the same.
+            Verdict::Cancelled(stopped) | Verdict::Silent(stopped) => stopped.error(action()).cause,
+        };
+        // Without a number it has changed nothing.
+        let Some(number) = number else { return Ok(()) };
+        match on.inquest(&number).await {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                let cause = format!("{why}; the server says that it was rolled back");
+                Err(ReachError::new(Obstacle::HungUp, action(), cause))
+            }
+            Err(unknown) => Err(in_doubt(action(), &format!("{why}; {unknown}"))),
+        }
+    }
+
+    /// Takes it back.
+    ///
+    /// # Errors
+    /// When the server did not say so; then it does it by itself.
+    pub async fn roll_back(self, allowance: Allowance) -> Result<(), ReachError> {
+        self.on.plainly("ROLLBACK", allowance).await
+    }
+}
+
+type Nothing = (
+    &'static (dyn tokio_postgres::types::ToSql + Sync),
+    tokio_postgres::types::Type,
+);
+
+/// Whether a statement is its own transaction.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Alone {
+    Yes,
+    No,
+}
+
+/// What came of a statement.
+enum Verdict<T> {
+    /// The server answered.
+    Said(Result<T, tokio_postgres::Error>),
+    /// It was cancelled, and says so.
+    Cancelled(Stopped),
+    /// It was cancelled, and nothing came back.
+    Silent(Stopped),
+}
+
+fn borrowed<'b>(bound: &Bound<'b>) -> Bound<'b> {
+    (bound.0, bound.1.clone())
+}
+
+/// Whether an error is none of the server's answers: the connection is gone.
+fn lost(error: &tokio_postgres::Error) -> bool {
+    match error.as_db_error() {
+        // Ended by an administrator, or by a crash: before or after it was done, it does not say.
+        Some(db) => matches!(db.code().code(), "57P01" | "57P02"),
+        None => true,
+    }
+}
+
+fn in_doubt(action: String, cause: &str) -> ReachError {
+    ReachError::new(
+        Obstacle::InDoubt,
+        action,
+        format!("{cause}; whether it happened is not known"),
+    )
+}

@@ -1,0 +1,189 @@
+//! SQL as text: what authors write is taken apart and classed here, and what we ask ourselves is put
+//! together here.
+//!
+//! - [`Script`] is what an author wrote, statement by statement, each with the class of its effect.
+//! - [`Predicate`] is a condition that an author wrote, which only looks.
+//! - [`Sql`] is a statement of ours: text that is known when we compile, with names that are quoted, and
+//!   with parts of an author's that were classed.
+
+mod classify;
+mod functions;
+mod script;
+
+use std::borrow::Cow;
+
+pub use script::{BadSql, Predicate, Script, Statement};
+
+/// A statement that we ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sql {
+    text: Cow<'static, str>,
+    /// Where the part begins that an author wrote, in bytes, and where it ends.
+    authors: Option<(usize, usize)>,
+}
+
+impl From<&'static str> for Sql {
+    fn from(text: &'static str) -> Self {
+        Self {
+            text: Cow::Borrowed(text),
+            authors: None,
+        }
+    }
+}
+
+impl Sql {
+    /// Begins with `text`.
+    pub fn new(text: &'static str) -> Self {
+        text.into()
+    }
+
+    /// Goes on with `text`.
+    pub fn then(mut self, text: &'static str) -> Self {
+        self.text.to_mut().push_str(text);
+        self
+    }
+
+    /// Goes on with a name, quoted.
+    pub fn name(mut self, name: &str) -> Self {
+        self.text.to_mut().push_str(&quoted(name));
+        self
+    }
+
+    /// Goes on with a name in a schema, both quoted.
+    pub fn qualified(self, schema: &str, name: &str) -> Self {
+        self.name(schema).then(".").name(name)
+    }
+
+    /// Goes on with a list of names, each quoted, with commas between them.
+    pub fn names<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
+        for (at, name) in names.into_iter().enumerate() {
+            if at > 0 {
+                self = self.then(", ");
+            }
+            self = self.name(name);
+        }
+        self
+    }
+
+    /// Goes on with a whole number.
+    pub fn number(mut self, number: i64) -> Self {
+        self.text.to_mut().push_str(&number.to_string());
+        self
+    }
+
+    /// Goes on with a condition that an author wrote, in parentheses.
+    pub fn predicate(self, predicate: &Predicate) -> Self {
+        // A comment at its end must not take our own text with it.
+        self.then("(").authors(predicate.text()).then("\n)")
+    }
+
+    /// Goes on with a statement that an author wrote and that only looks; `None` where it may do more.
+    pub fn reading(self, statement: &Statement) -> Option<Self> {
+        statement
+            .only_looks()
+            .then(|| self.authors(statement.text()))
+    }
+
+    /// What the server's planner says of a statement that an author wrote, as JSON; `None` where it does
+    /// not plan it, or where planning may do more than look.
+    pub fn explaining(statement: &Statement) -> Option<Self> {
+        statement
+            .can_be_explained()
+            .then(|| Self::new("EXPLAIN (FORMAT JSON) ").authors(statement.text()))
+    }
+
+    /// A statement that an author wrote, whatever it does.
+    pub fn acting(statement: &Statement) -> Self {
+        Self::new("").authors(statement.text())
+    }
+
+    fn authors(mut self, text: &str) -> Self {
+        let from = self.text.len();
+        self.text.to_mut().push_str(text);
+        self.authors = Some((from, self.text.len()));
+        self
+    }
+
+    /// Goes on with another statement of ours.
+    pub fn sql(mut self, other: &Self) -> Self {
+        let shift = self.text.len();
+        self.text.to_mut().push_str(&other.text);
+        let theirs = other.authors.map(|(from, to)| (from + shift, to + shift));
+        self.authors = self.authors.or(theirs);
+        self
+    }
+
+    /// The text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether an author wrote a part of it, whose names are looked up as in a session of theirs.
+    pub(super) fn is_authors(&self) -> bool {
+        self.authors.is_some()
+    }
+
+    /// Where in what an author wrote the character number `at` of the text is, from 1, as line and
+    /// column.
+    pub(super) fn place(&self, at: u32) -> Option<(usize, usize)> {
+        let (from, to) = self.authors?;
+        let at = usize::try_from(at).ok()?.checked_sub(1)?;
+        let byte = self.text.char_indices().nth(at).map(|(byte, _)| byte)?;
+        let before = self.text.get(from..byte).filter(|_| byte < to)?;
+        let line = before.matches('\n').count() + 1;
+        let column = before
+            .rsplit('\n')
+            .next()
+            .unwrap_or_default()
+            .chars()
+            .count()
+            + 1;
+        Some((line, column))
+    }
+}
+
+/// `name` as SQL writes it, whatever is in it: PostgreSQL's manual, "Identifiers and Key Words".
+pub fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A value as SQL writes it, where nothing can be bound: a string constant with escapes, which means
+/// the same whatever `standard_conforming_strings` says.
+pub fn literal(value: &str) -> String {
+    let escaped = value.replace('\\', "\\\\").replace('\'', "''");
+    format!("E'{escaped}'")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Predicate, Script, Sql, literal, quoted};
+
+    #[test]
+    fn names_are_quoted_whatever_is_in_them() {
+        assert_eq!(quoted("UserData"), "\"UserData\"");
+        assert_eq!(quoted("a\"b"), "\"a\"\"b\"");
+        assert_eq!(literal("it's \\n"), "E'it''s \\\\n'");
+        let sql = Sql::new("SELECT ").names(["a", "b c"]).then(" FROM ");
+        let sql = sql.qualified("S", "t.u").then(" LIMIT ").number(3);
+        assert_eq!(
+            sql.text(),
+            "SELECT \"a\", \"b c\" FROM \"S\".\"t.u\" LIMIT 3"
+        );
+        assert!(!sql.is_authors());
+    }
+
+    #[test]
+    fn what_authors_wrote_is_classed_first() {
+        let predicate = Predicate::parse("a < $1 -- old").unwrap();
+        let sql = Sql::new("SELECT count(*) FROM t WHERE ").predicate(&predicate);
+        assert_eq!(sql.text(), "SELECT count(*) FROM t WHERE (a < $1 -- old\n)");
+        assert!(sql.is_authors());
+        assert_eq!(sql.place(31), None);
+        assert_eq!(sql.place(32), Some((1, 1)));
+        let script = Script::parse("SELECT 1; DELETE FROM t").unwrap();
+        let reads: Vec<bool> = { script.statements().iter() }
+            .map(|statement| Sql::new("").reading(statement).is_some())
+            .collect();
+        assert_eq!(reads, [true, false]);
+    }
+}
