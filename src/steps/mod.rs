@@ -11,7 +11,7 @@ mod reach;
 mod redis;
 mod service;
 
-use crate::step::{AnyStep, Generics, Looks, Registry};
+use crate::step::{Acts, AnyStep, Generics, Looks, Registry};
 
 /// Every step type. One line each; the order does not matter.
 pub const ALL: &[&dyn AnyStep] = &[
@@ -28,7 +28,10 @@ pub const ALL: &[&dyn AnyStep] = &[
     Looks::<host::processes::Processes>::ENTRY,
     Looks::<http::check::Check>::ENTRY,
     Looks::<log::scan::Scan>::ENTRY,
+    Looks::<postgres::activity::Activity>::ENTRY,
+    Acts::<postgres::execute::Execute>::ENTRY,
     Looks::<postgres::ping::Ping>::ENTRY,
+    Looks::<postgres::query::Query>::ENTRY,
     Looks::<redis::ping::Ping>::ENTRY,
     Looks::<service::check::Check>::ENTRY,
 ];

@@ -22,6 +22,7 @@ mod checks;
 mod clock;
 mod crash;
 mod daily;
+mod database;
 mod doors;
 mod dry;
 mod exposed;

@@ -1,3 +1,8 @@
 //! `postgres.*`: PostgreSQL databases.
 
+pub(super) mod activity;
+mod asking;
+pub(super) mod execute;
 pub(super) mod ping;
+pub(super) mod query;
+mod text;

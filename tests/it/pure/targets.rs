@@ -99,9 +99,10 @@ impl World {
                 return Some((config, Trip::Connect(self.http.port())));
             }
             "log.scan" => ("{ path: app.log, pattern: ERROR }", Trip::Read("/app.log")),
-            "postgres.ping" => {
-                let trip = Trip::Connect(self.postgres.port());
-                return Some(("{ connection: database }".to_owned(), trip));
+            name if name.starts_with("postgres.") => {
+                let more = postgres(name)?;
+                let config = format!("{{ connection: database{more} }}");
+                return Some((config, Trip::Connect(self.postgres.port())));
             }
             "redis.ping" => {
                 let trip = Trip::Connect(self.redis.port());
@@ -123,6 +124,16 @@ impl World {
             .playbook(&playbook(steps))
             .inside(self.host)
     }
+}
+
+/// What a type for PostgreSQL needs beside its connection.
+fn postgres(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "postgres.activity" | "postgres.ping" => "",
+        "postgres.execute" => ", sql: \"COMMENT ON DATABASE postgres IS 'mine'\"",
+        "postgres.query" => ", sql: SELECT 1",
+        _ => return None,
+    })
 }
 
 /// They do not stop each other, so that each is seen.

@@ -1,0 +1,3 @@
+//! Databases: what is asked of them, what is changed in them, and what happens where they are in trouble.
+
+mod sql;

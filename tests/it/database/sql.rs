@@ -1,0 +1,170 @@
+//! `postgres.query` and `postgres.execute`, and what every type relies on: the pool, the identity, the
+//! deadlines.
+
+use serde_json::json;
+
+use crate::support::postgres::Postgres;
+use crate::support::run::{Ran, Runbook};
+
+/// A playbook with one connection, `main`, to the database at `$DATABASE_URL`.
+pub fn playbook(steps: &str) -> String {
+    format!(
+        "runbook: v1\nname: database\nsecrets:\n  database_url: {{ env: DATABASE_URL }}\n\
+         connections:\n  main:\n    postgres: {{ url: \"${{{{ secrets.database_url }}}}\" }}\n\
+         steps:\n{steps}"
+    )
+}
+
+/// Runs it against a database, with `--yes`.
+pub fn run(url: &str, steps: &str) -> Ran {
+    Runbook::new()
+        .file("playbook.yaml", playbook(steps))
+        .env("DATABASE_URL", url)
+        .args(["run", "playbook.yaml", "--yes", "--format", "json"])
+        .run()
+}
+
+/// A step of what ran.
+#[track_caller]
+pub fn step(ran: &Ran, id: &str) -> serde_json::Value {
+    let status = ran.json();
+    let steps = status["steps"].as_array().expect("steps");
+    let step = steps.iter().find(|step| step["id"] == id);
+    step.unwrap_or_else(|| panic!("no step {id} in {status:#}"))
+        .clone()
+}
+
+#[test]
+fn rows_are_values_that_later_steps_read() {
+    let server = Postgres::shared();
+    let database = server.new_database();
+    server.psql_in(
+        &database,
+        "CREATE TABLE \"Order Lines\" (id int, \"Price\" numeric(8, 2), at timestamptz, tags text[]);
+         INSERT INTO \"Order Lines\" VALUES (1, 1.20, '2026-01-02 03:04:05Z', '{a,b}'), (2, NULL, NULL, '{}')",
+    );
+    let ran = run(
+        &server.url(&database),
+        r#"
+  - id: rows
+    postgres.query:
+      connection: main
+      sql: |
+        SELECT id, "Price", at, tags FROM "Order Lines" -- all; of them
+        WHERE id = ANY($1) ORDER BY id;
+      bind: [[1, 2, 3]]
+  - id: first
+    postgres.query: { connection: main, sql: SELECT id FROM "Order Lines" ORDER BY id, max_rows: 1 }
+  - id: shown
+    postgres.query: { connection: main, sql: SHOW max_connections }
+  - id: read
+    flow.assert:
+      that:
+        - steps.rows.outputs.row_count == 2
+        - steps.rows.outputs.rows[0].Price == 1.2
+        - steps.rows.outputs.rows[0].tags == ["a", "b"]
+        - steps.first.outputs.truncated
+        - steps.first.outputs.value == 1
+        - steps.shown.outputs.value == "100"
+"#,
+    );
+    ran.expect_code(0);
+    let rows = step(&ran, "rows")["outputs"]["rows"].clone();
+    let first =
+        json!({ "id": 1, "Price": 1.2, "at": "2026-01-02T03:04:05+00:00", "tags": ["a", "b"] });
+    assert_eq!(rows[0], first);
+}
+
+#[test]
+fn an_error_says_where_in_the_statement_it_is() {
+    let server = Postgres::shared();
+    let ran = run(
+        &server.url("postgres"),
+        "  - id: wrong\n    postgres.query:\n      connection: main\n      sql: |\n        SELECT 1,\n          nothing\n",
+    );
+    ran.expect_code(1);
+    let error = step(&ran, "wrong")["error"].to_string();
+    assert!(
+        error.contains("column \\\"nothing\\\" does not exist"),
+        "{error}"
+    );
+    assert!(error.contains("line 2, column 3"), "{error}");
+}
+
+#[test]
+fn what_is_executed_is_one_transaction_and_its_warnings_are_findings() {
+    let server = Postgres::shared();
+    let database = server.new_database();
+    let url = server.url(&database);
+    server.psql_in(&database, "CREATE TABLE t (a int PRIMARY KEY)");
+    let ran = run(
+        &url,
+        r#"
+  - id: fill
+    postgres.execute:
+      connection: main
+      sql: |
+        DO $$ BEGIN RAISE WARNING 'mind the gap'; END $$;
+        INSERT INTO t SELECT generate_series(1, $1);
+        UPDATE t SET a = a + 100 WHERE a > 3
+      bind: [5]
+"#,
+    );
+    ran.expect_code(0);
+    let fill = step(&ran, "fill");
+    assert_eq!(fill["outputs"]["affected"], 7);
+    assert_eq!(
+        fill["outputs"]["statements"][1],
+        json!({ "statement": "INSERT", "affected": 5 })
+    );
+    assert_eq!(fill["findings"][0]["level"], "warning");
+    assert!(
+        fill["findings"][0]["message"]
+            .to_string()
+            .contains("mind the gap")
+    );
+
+    let ran = run(
+        &url,
+        "  - id: half\n    postgres.execute:\n      connection: main\n      sql: INSERT INTO t VALUES (50); INSERT INTO t VALUES (1)\n",
+    );
+    ran.expect_code(1);
+    assert_eq!(
+        server.psql_in(&database, "SELECT count(*) FROM t WHERE a = 50"),
+        "0"
+    );
+    let ran = run(
+        &url,
+        "  - id: half\n    postgres.execute:\n      connection: main\n      transaction: false\n      sql: INSERT INTO t VALUES (50); INSERT INTO t VALUES (1)\n",
+    );
+    ran.expect_code(1);
+    assert_eq!(
+        server.psql_in(&database, "SELECT count(*) FROM t WHERE a = 50"),
+        "1"
+    );
+    assert_eq!(step(&ran, "half")["outputs"]["affected"], 1);
+}
+
+#[test]
+fn a_run_has_few_sessions_and_leaves_none() {
+    let server = Postgres::start(&Default::default());
+    let steps: String = (0..30)
+        .map(|n| {
+            format!(
+                "  - id: s{n}\n    needs: []\n    postgres.query:\n      connection: main\n      \
+                 sql: SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'rb/%'\n"
+            )
+        })
+        .collect();
+    let ran = run(&server.url("postgres"), &steps);
+    ran.expect_code(0);
+    for n in 0..30 {
+        let sessions = step(&ran, &format!("s{n}"))["outputs"]["value"]
+            .as_u64()
+            .expect("a number");
+        assert!(sessions <= 4, "{sessions} sessions");
+    }
+    let left = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'rb/%'";
+    assert_eq!(server.psql(left), "0");
+    assert!(!server.log().contains("unexpected EOF"), "{}", server.log());
+}
