@@ -62,7 +62,7 @@ pub struct Query;
 pub struct Config {
     /// The database.
     pub connection: Conn<Postgres>,
-    /// One statement: SELECT, WITH, VALUES, TABLE, SHOW or EXPLAIN.
+    /// One statement: SELECT, WITH, VALUES, SHOW or EXPLAIN.
     pub sql: Code,
     /// The values of `$1`, `$2`, …; a list is an array, a mapping is JSON. Secrets may flow in here.
     #[serde(default)]

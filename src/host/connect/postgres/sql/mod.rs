@@ -178,8 +178,8 @@ mod tests {
         let sql = Sql::new("SELECT count(*) FROM t WHERE ").predicate(&predicate);
         assert_eq!(sql.text(), "SELECT count(*) FROM t WHERE (a < $1 -- old\n)");
         assert!(sql.is_authors());
-        assert_eq!(sql.place(31), None);
-        assert_eq!(sql.place(32), Some((1, 1)));
+        assert_eq!(sql.place(30), None);
+        assert_eq!(sql.place(31), Some((1, 1)));
         let script = Script::parse("SELECT 1; DELETE FROM t").unwrap();
         let reads: Vec<bool> = { script.statements().iter() }
             .map(|statement| Sql::new("").reading(statement).is_some())

@@ -135,7 +135,7 @@ impl Statement {
         self.tame && planned.contains(&self.word.as_str())
     }
 
-    /// Whether it is one that can stand in parentheses after FROM: SELECT, VALUES, TABLE, WITH.
+    /// Whether it is one that can stand in parentheses after FROM: SELECT, VALUES, WITH.
     pub fn is_query(&self) -> bool {
         self.shape == Shape::Query
     }
