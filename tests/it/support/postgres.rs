@@ -449,7 +449,7 @@ fn run_as_postgres(argv: &[&OsStr]) {
 
 /// A program of the newest installed server version; Debian keeps them off the PATH.
 #[track_caller]
-fn bin(name: &str) -> PathBuf {
+pub fn bin(name: &str) -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql")
         .into_iter()
         .flatten()

@@ -32,6 +32,10 @@ const INQUEST_LIMIT: Duration = Duration::from_secs(10);
 /// How often it is asked until it is over.
 const INQUEST_POLL: Duration = Duration::from_millis(100);
 
+/// From this version on a server looks whether its client is still there while a statement runs
+/// (`client_connection_check_interval`).
+const CONNECTION_CHECK: u32 = 140_000;
+
 const POOLER_HELP: &str = "name the server itself in the connection: a pooler such as PgBouncer may hand \
      the session to somebody else in the middle of a change";
 
@@ -121,10 +125,13 @@ impl Effect {
         targets
             .confirm(Postgres::NAME, &conn.name, &session.identity)
             .await?;
-        let begin = format!(
+        let mut begin = format!(
             "RESET ALL; SET application_name = {}",
             literal(&application_name(scope))
         );
+        if session.version() >= CONNECTION_CHECK {
+            begin.push_str("; SET client_connection_check_interval = '10s'");
+        }
         session.plainly(&begin, allowance).await?;
         Ok(session)
     }

@@ -39,14 +39,26 @@ impl Observe {
         conn: &Conn<Postgres>,
     ) -> Result<(Vec<String>, PgIdentity), HostError> {
         let scope = self.scope();
-        let (target, limit) = self.postgres_target(conn)?;
+        let reached = self.postgres_reached(conn)?;
         let opening = Opening {
             observe: self,
-            target: &target,
-            allowance: scope.allow(limit),
+            target: &reached.target,
+            allowance: scope.allow(reached.limit),
             options: None,
         };
-        let session = opening.open().await?;
+        let session = match (opening.open().await, &reached.reserve) {
+            // What is left of us may be what takes all connections.
+            (Err(error), Some(target)) if error.obstacle == Obstacle::Exhausted => {
+                let allowance = scope.allow(reached.limit);
+                let opening = Opening {
+                    target,
+                    allowance,
+                    ..opening
+                };
+                opening.open().await?
+            }
+            (opened, _) => opened?,
+        };
         // A run's id has nothing in it that `LIKE` would take for more than itself.
         let run = &scope.shared.run;
         let (named, lock) = (format!("rb/{run}/%"), format!("rb/{run}/lock"));
