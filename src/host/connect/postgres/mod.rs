@@ -249,7 +249,7 @@ impl Reached {
         opening: Opening<'_>,
     ) -> Result<(Arc<session::Session>, PgIdentity), ReachError> {
         let scope = opening.observe.scope();
-        if let Some(found) = self.pool.take(scope, usable).await {
+        if let Some(found) = self.pool.take_soon(scope, usable).await {
             return Ok(found);
         }
         let session = opening.open().await?;

@@ -4,7 +4,7 @@
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::identity::PgIdentity;
 use super::session::Session;
@@ -17,6 +17,9 @@ const IDLE_LIMIT: Duration = Duration::from_secs(30);
 
 /// After how long without a word it is asked first whether it is still there.
 const DOUBT: Duration = Duration::from_secs(1);
+
+/// How long somebody waits for a session that another step uses before one more is opened.
+const SOON: Duration = Duration::from_millis(30);
 
 /// How long the answer to that may take.
 const DOUBT_LIMIT: Duration = Duration::from_secs(2);
@@ -52,6 +55,9 @@ struct Idle {
 #[derive(Debug)]
 pub struct Pool {
     idle: Mutex<Vec<Idle>>,
+    /// Told when a session was given back.
+    back: Notify,
+    size: usize,
     places: Arc<Semaphore>,
     sweeping: Mutex<bool>,
     clock: Clock,
@@ -61,6 +67,8 @@ impl Pool {
     pub(super) fn new(size: usize, clock: Clock) -> Self {
         Self {
             idle: Mutex::default(),
+            back: Notify::new(),
+            size,
             places: Arc::new(Semaphore::new(size)),
             sweeping: Mutex::default(),
             clock,
@@ -77,12 +85,33 @@ impl Pool {
         Arc::clone(&self.places).acquire_owned().await.ok()
     }
 
-    /// A session that nobody uses.
-    pub(super) async fn take(
+    /// A session that nobody uses; where others use some, one of those if it is given back at once: to
+    /// open one takes the server longer than most answers do.
+    pub(super) async fn take_soon(
         &self,
         scope: &Scope,
         usable: Use,
     ) -> Option<(Arc<Session>, PgIdentity)> {
+        let until = self.clock.deadline_in(SOON);
+        loop {
+            let mut back = std::pin::pin!(self.back.notified());
+            back.as_mut().enable();
+            if let Some(found) = self.take(scope, usable).await {
+                return Some(found);
+            }
+            // One of the places is the asker's own.
+            if self.size - self.places.available_permits().min(self.size) <= 1 {
+                return None;
+            }
+            tokio::select! {
+                () = back => {}
+                () = self.clock.sleep_until(until) => return None,
+            }
+        }
+    }
+
+    /// A session that nobody uses.
+    async fn take(&self, scope: &Scope, usable: Use) -> Option<(Arc<Session>, PgIdentity)> {
         loop {
             let found = {
                 let mut idle = self.idle();
@@ -111,6 +140,7 @@ impl Pool {
             usable,
             since,
         });
+        self.back.notify_one();
         let mut sweeping = self.sweeping.lock().unwrap_or_else(PoisonError::into_inner);
         if !std::mem::replace(&mut *sweeping, true) {
             tokio::spawn(sweep(Arc::downgrade(self), self.clock.clone()));
