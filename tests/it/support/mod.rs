@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "fixtures offer more than the tests of today use")]
 
 pub mod certificates;
+pub mod clients;
 pub mod daemon;
 pub mod disk;
 pub mod fuse;
@@ -20,6 +21,7 @@ pub mod postgres;
 pub mod process;
 pub mod redis;
 pub mod run;
+pub mod shop;
 pub mod syslog;
 pub mod systemd;
 pub mod tracer;

@@ -20,7 +20,7 @@ use super::tracer::{self, Trace, Trap};
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_runbook");
 
 /// How long a run may take unless the test says more: no test hangs.
-const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// A run of `runbook` to come.
 #[must_use = "nothing runs before `run` or `start`"]
