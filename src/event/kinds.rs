@@ -132,7 +132,7 @@ pub enum Transient {
         done: u64,
         /// Of how much, where it is known.
         total: Option<u64>,
-        /// `bytes`, `rows`, `files`, `lines`.
+        /// `bytes`, `rows`, `files`, `lines`, `tables`.
         unit: &'static str,
     },
 }

@@ -93,8 +93,8 @@ impl Scope {
         &self.shared.clock
     }
 
-    /// Tells whoever watches how far a long step has come. `unit` is `bytes`, `rows`, `files` or
-    /// `lines`.
+    /// Tells whoever watches how far a long step has come. `unit` is `bytes`, `rows`, `files`,
+    /// `lines` or `tables`.
     pub fn progress(&self, done: u64, total: Option<u64>, unit: &'static str) {
         let event = Transient::Progress {
             path: self.path.clone(),

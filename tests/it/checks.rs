@@ -13,7 +13,7 @@ use crate::support::systemd::SystemdHost;
 use crate::support::wait;
 
 mod dead;
-mod hidden;
+pub mod hidden;
 mod host;
 mod logs;
 mod servers;

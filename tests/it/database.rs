@@ -1,3 +1,7 @@
 //! Databases: what is asked of them, what is changed in them, and what happens where they are in trouble.
 
+mod maintenance;
+mod purge;
+mod redis;
+mod sessions;
 mod sql;

@@ -38,6 +38,7 @@ mod registry;
 mod resume;
 mod rooms;
 mod scheduler;
+mod services;
 mod stopped;
 mod support;
 mod syscalls;

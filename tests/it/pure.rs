@@ -117,7 +117,7 @@ fn a_dry_run_of_every_example_is_pure() {
 fn a_run_of_any_type_is_caught() {
     let world = World::new();
     let steps = world.steps();
-    let run = |steps: &[Step]| world.runbook(steps, &["run", "--format", "json"]);
+    let run = |steps: &[Step]| world.runbook(steps, &["run", "--yes", "--format", "json"]);
     let (ran, calls) = traced(run(&steps));
     ran.expect_code(0);
     for (step, status) in statuses(&ran) {
@@ -152,7 +152,7 @@ fn a_run_that_touches_fails_where_nothing_can_be_written() {
     let world = World::new();
     let steps = world.steps();
     let run = world
-        .runbook(&steps, &["run", "--format", "json"])
+        .runbook(&steps, &["run", "--yes", "--format", "json"])
         .file("state/here", "");
     let ran = read_only(run, "state").run();
     let statuses = statuses(&ran);
@@ -170,7 +170,7 @@ fn a_run_that_touches_fails_where_nothing_can_be_written() {
 fn a_run_that_connects_fails_where_there_is_no_network() {
     let world = World::new();
     let steps = world.steps();
-    let ran = no_network(world.runbook(&steps, &["run", "--format", "json"])).run();
+    let ran = no_network(world.runbook(&steps, &["run", "--yes", "--format", "json"])).run();
     let statuses = statuses(&ran);
     for step in &steps {
         let connects = matches!(step.trip, Trip::Connect(_));

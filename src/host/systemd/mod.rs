@@ -1,16 +1,22 @@
-//! systemd, to look: the states of units, over D-Bus (org.freedesktop.systemd1(5)).
+//! systemd over D-Bus (org.freedesktop.systemd1(5)): [`Systemd`] looks at the states of units,
+//! [`SystemdEffect`] changes them, and is handed out by `Effect` alone.
 //!
 //! Asked over the system bus, or where there is none over systemd's own socket, which only root may
 //! use. Nothing here starts a process, so that a plan may look too. To load a unit reads its file
 //! and changes nothing, as `systemctl status` does.
 
+mod jobs;
 mod private;
+mod unit;
 
-use std::collections::HashMap;
 use std::path::Path;
 
 use zbus::connection::Builder;
-use zbus::{Connection, OwnedObjectPath, OwnedVariant};
+use zbus::{Connection, OwnedObjectPath};
+
+pub use jobs::{JobEnd, SystemdEffect, Verb};
+pub use unit::{Command, Service, Unit};
+use unit::{read_unit, text};
 
 use super::net::Allowance;
 use super::reach::{Obstacle, ReachError};
@@ -31,63 +37,13 @@ const UNIT: &str = "org.freedesktop.systemd1.Unit";
 const SERVICE_UNIT: &str = "org.freedesktop.systemd1.Service";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 
-/// What systemd knows of a unit. The words are systemd's own.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Unit {
-    /// Its name; the real one, where it was asked for by an alias.
-    pub id: String,
-    /// `loaded`, `not-found`, `masked`, `error`, `bad-setting`.
-    pub load_state: String,
-    /// Why it was not loaded, where it was not.
-    pub load_error: Option<String>,
-    /// `active`, `reloading`, `inactive`, `failed`, `activating`, `deactivating`, `maintenance`.
-    pub active_state: String,
-    /// What its kind knows more exactly: `running`, `exited`, `dead`, `auto-restart`.
-    pub sub_state: String,
-    /// `enabled`, `disabled`, `static`, `generated`; empty where there is no file.
-    pub file_state: String,
-    /// Since when it is in this state.
-    pub since: Option<jiff::Timestamp>,
-    /// The units that it pulls in (`Wants=`, `Requires=`).
-    pub pulls_in: Vec<String>,
-    /// The loaded units that are part of it (`PartOf=` of theirs).
-    pub consists_of: Vec<String>,
-    /// The timers, sockets and paths that start it.
-    pub triggered_by: Vec<String>,
-    /// What it knows as a service, if it is one.
-    pub service: Option<Service>,
-}
-
-/// What systemd knows of a service beyond a unit.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Service {
-    /// `simple`, `forking`, `oneshot`, `notify`, …
-    pub kind: String,
-    /// `success`, `exit-code`, `signal`, `timeout`, `oom-kill`, `start-limit-hit`, …
-    pub result: String,
-    /// Whether it stays active after its processes have ended (`RemainAfterExit=`).
-    pub remains: bool,
-    /// How often it was restarted by itself since it was last started on purpose.
-    pub restarts: u32,
-    /// Its main process, while there is one.
-    pub main_pid: Option<u32>,
-    /// How its main process ended last: a code of `CLD_…` (1 exited, 2 killed, 3 dumped core).
-    pub exit_code: i32,
-    /// With which status or by which signal.
-    pub exit_status: i32,
-    /// The programs of `ExecStart=`.
-    pub programs: Vec<String>,
-}
-
-/// A conversation with systemd.
+/// A conversation with systemd that only looks.
 #[derive(Debug)]
 pub struct Systemd<'a> {
     scope: &'a Scope,
     connection: Connection,
     allowance: Allowance,
 }
-
-type Properties = HashMap<String, OwnedVariant>;
 
 /// One unit of `ListUnitsByPatterns`: name, description, load, active and sub-state, the unit that
 /// it follows, its path, and its job's id, type and path.
@@ -111,37 +67,42 @@ impl Observe {
     /// When there is none, or it cannot be asked.
     pub async fn systemd(&self) -> Result<Systemd<'_>, ReachError> {
         let scope = self.scope();
-        if !Path::new(BOOTED).is_dir() {
-            return Err(ReachError::new(
-                Obstacle::OurSide,
-                ACTION,
-                format!("it is not the init of this machine (there is no {BOOTED})"),
-            )
-            .with_help(
-                "check the service itself instead: `http.check`, `postgres.ping`, `exec.command`",
-            ));
-        }
         let allowance = scope.allow(PATIENCE);
-        let over = |connection| Systemd {
+        let connection = connect(scope, allowance).await?;
+        Ok(Systemd {
             scope,
             connection,
             allowance,
-        };
-        // A bus that hangs must leave time for the other way.
-        let bus = match bus(scope, allowance.share(scope, 2)).await {
-            Ok(connection) => return Ok(over(connection)),
-            Err(error) if matches!(error.obstacle, Obstacle::Ended(_)) => return Err(error),
-            Err(error) => error,
-        };
-        match private::open(scope, allowance).await {
-            Ok(connection) => Ok(over(connection)),
-            Err(error) if matches!(error.obstacle, Obstacle::Ended(_)) => Err(error),
-            Err(error) => {
-                let (bus, path, own) = (bus.cause, private::PATH, error.cause);
-                let cause = format!("the system bus: {bus}; {path}: {own}");
-                Err(ReachError::new(Obstacle::OurSide, ACTION, cause)
-                    .with_help("start the system bus (package `dbus`), or run as root"))
-            }
+        })
+    }
+}
+
+/// A connection to this machine's systemd.
+async fn connect(scope: &Scope, allowance: Allowance) -> Result<Connection, ReachError> {
+    if !Path::new(BOOTED).is_dir() {
+        return Err(ReachError::new(
+            Obstacle::OurSide,
+            ACTION,
+            format!("it is not the init of this machine (there is no {BOOTED})"),
+        )
+        .with_help(
+            "check the service itself instead: `http.check`, `postgres.ping`, `exec.command`",
+        ));
+    }
+    // A bus that hangs must leave time for the other way.
+    let bus = match bus(scope, allowance.share(scope, 2)).await {
+        Ok(connection) => return Ok(connection),
+        Err(error) if matches!(error.obstacle, Obstacle::Ended(_)) => return Err(error),
+        Err(error) => error,
+    };
+    match private::open(scope, allowance).await {
+        Ok(connection) => Ok(connection),
+        Err(error) if matches!(error.obstacle, Obstacle::Ended(_)) => Err(error),
+        Err(error) => {
+            let (bus, path, own) = (bus.cause, private::PATH, error.cause);
+            let cause = format!("the system bus: {bus}; {path}: {own}");
+            Err(ReachError::new(Obstacle::OurSide, ACTION, cause)
+                .with_help("start the system bus (package `dbus`), or run as root"))
         }
     }
 }
@@ -170,6 +131,10 @@ fn said(action: &str, error: &zbus::Error) -> ReachError {
     let cause = match error {
         zbus::Error::InputOutput(error) => super::error::io_cause(error),
         zbus::Error::MethodError(_, Some(text), _) => text.clone(),
+        zbus::Error::FDO(error) => match zbus::DBusError::description(&**error) {
+            Some(text) => text.to_owned(),
+            None => error.to_string(),
+        },
         other => other.to_string(),
     };
     // zbus keeps the text of the system's errors, number and all.
@@ -181,9 +146,10 @@ fn said(action: &str, error: &zbus::Error) -> ReachError {
 }
 
 /// The D-Bus name of an error reply.
-fn error_name(error: &zbus::Error) -> Option<&str> {
+fn error_name(error: &zbus::Error) -> Option<String> {
     match error {
-        zbus::Error::MethodError(name, ..) => Some(name.as_str()),
+        zbus::Error::MethodError(name, ..) => Some(name.to_string()),
+        zbus::Error::FDO(error) => Some(zbus::DBusError::name(&**error).to_string()),
         _ => None,
     }
 }
@@ -221,7 +187,7 @@ impl Systemd<'_> {
         action: &str,
         path: &str,
         interface: &str,
-    ) -> Result<Properties, ReachError> {
+    ) -> Result<unit::Properties, ReachError> {
         let answer = self
             .call(action, path, PROPERTIES, "GetAll", &(interface,))
             .await?;
@@ -276,10 +242,11 @@ impl Systemd<'_> {
             .await?;
         match answer {
             Ok(_) => Ok(true),
-            Err(zbus::Error::FDO(error)) if matches!(*error, zbus::fdo::Error::FileNotFound(_)) => {
-                Ok(false)
-            }
-            Err(error) if error_name(&error).is_some_and(|n| n.ends_with(".NoSuchUnit")) => {
+            Err(error)
+                if error_name(&error).is_some_and(|n| {
+                    n.ends_with(".FileNotFound") || n.ends_with(".NoSuchUnit")
+                }) =>
+            {
                 Ok(false)
             }
             Err(error) => Err(said(&action, &error)),
@@ -299,99 +266,6 @@ fn object_path(name: &str) -> String {
         }
     }
     path
-}
-
-fn text(properties: &Properties, name: &str) -> String {
-    let value = properties.get(name);
-    value
-        .and_then(|value| <&str>::try_from(value).ok())
-        .unwrap_or_default()
-        .to_owned()
-}
-
-fn texts(properties: &Properties, name: &str) -> Vec<String> {
-    let value = properties.get(name).cloned();
-    value
-        .and_then(|value| Vec::<String>::try_from(value).ok())
-        .unwrap_or_default()
-}
-
-fn number<T: for<'a> TryFrom<&'a OwnedVariant> + Default>(
-    properties: &Properties,
-    name: &str,
-) -> T {
-    let value = properties.get(name);
-    value
-        .and_then(|value| T::try_from(value).ok())
-        .unwrap_or_default()
-}
-
-/// A time in microseconds since 1970; zero is never.
-fn time(properties: &Properties, name: &str) -> Option<jiff::Timestamp> {
-    let micros: u64 = number(properties, name);
-    let micros = i64::try_from(micros).ok().filter(|micros| *micros > 0)?;
-    jiff::Timestamp::from_microsecond(micros).ok()
-}
-
-fn read_unit(unit: &Properties, service: Option<&Properties>) -> Unit {
-    let active_state = text(unit, "ActiveState");
-    let since = if active_state == "active" {
-        time(unit, "ActiveEnterTimestamp")
-    } else {
-        time(unit, "StateChangeTimestamp")
-    };
-    let mut pulls_in = texts(unit, "Wants");
-    pulls_in.extend(texts(unit, "Requires"));
-    Unit {
-        id: text(unit, "Id"),
-        load_state: text(unit, "LoadState"),
-        load_error: load_error(unit),
-        sub_state: text(unit, "SubState"),
-        file_state: text(unit, "UnitFileState"),
-        since,
-        pulls_in,
-        consists_of: texts(unit, "ConsistsOf"),
-        triggered_by: texts(unit, "TriggeredBy"),
-        service: service.map(read_service),
-        active_state,
-    }
-}
-
-/// `LoadError` is a pair: a D-Bus error name and a message, both empty where there is none.
-fn load_error(unit: &Properties) -> Option<String> {
-    let value = unit.get("LoadError").cloned()?;
-    let (name, message) = <(String, String)>::try_from(value).ok()?;
-    (!name.is_empty()).then_some(message)
-}
-
-fn read_service(service: &Properties) -> Service {
-    let pid: u32 = number(service, "MainPID");
-    Service {
-        kind: text(service, "Type"),
-        result: text(service, "Result"),
-        remains: number(service, "RemainAfterExit"),
-        restarts: number(service, "NRestarts"),
-        main_pid: (pid != 0).then_some(pid),
-        exit_code: number(service, "ExecMainCode"),
-        exit_status: number(service, "ExecMainStatus"),
-        programs: programs(service),
-    }
-}
-
-/// `ExecStart` is a list of structures that begin with the program's path.
-fn programs(service: &Properties) -> Vec<String> {
-    let Some(zbus::Variant::Array(commands)) = service.get("ExecStart").map(|value| &**value)
-    else {
-        return Vec::new();
-    };
-    let first = |command: &zbus::Variant<'_>| match command {
-        zbus::Variant::Structure(fields) => match fields.fields().first() {
-            Some(zbus::Variant::Str(path)) => Some(path.as_str().to_owned()),
-            _ => None,
-        },
-        _ => None,
-    };
-    commands.iter().filter_map(first).collect()
 }
 
 #[cfg(test)]

@@ -29,10 +29,22 @@ pub(super) fn write(out: &mut String, outputs: &Value, whole: &str) {
                 if let Some(text) = short(key, value) {
                     scalars.row([code(key), text]);
                 }
+                for (inner, value) in group(value).into_iter().flatten() {
+                    if let Some(text) = short(inner, value) {
+                        scalars.row([code(&format!("{key}.{inner}")), text]);
+                    }
+                }
             }
             scalars.write(out);
             for (key, value) in map {
-                long(out, key, value, whole);
+                match group(value) {
+                    Some(group) => {
+                        for (inner, value) in group {
+                            long(out, &format!("{key}.{inner}"), value, whole);
+                        }
+                    }
+                    None => long(out, key, value, whole),
+                }
             }
         }
         Value::Array(_) => long(out, "outputs", outputs, whole),
@@ -42,6 +54,17 @@ pub(super) fn write(out: &mut String, outputs: &Value, whole: &str) {
             }
         }
     }
+}
+
+/// A mapping that only holds values together, each of which fits in a cell or is a table: its values stand
+/// beside the others, as expressions name them.
+fn group(value: &Value) -> Option<&Map<String, Value>> {
+    let fits = |(key, value): (&String, &Value)| match value {
+        Value::Null => true,
+        Value::Array(items) => items.iter().all(Value::is_object),
+        value => short(key, value).is_some(),
+    };
+    value.as_object().filter(|map| map.iter().all(fits))
 }
 
 /// A value that fits in a cell; `None` where it does not, or says nothing.

@@ -38,7 +38,9 @@ fn a_record_of_long_outputs() {
         StepResult {
             findings: vec![Finding::ok("a", "b")],
             ..put_out(1, json!({ "tables": tables, "stdout": lines.join("\n"), "names": ["a", "b"],
-                "nested": { "x": [1, { "y": 2 }] }, "empty": "", "none": null, "yes": true, "bytes": 1 << 20 }))
+                "nested": { "x": [1, { "y": 2 }] },
+                "memory": { "used_bytes": 3 << 20, "policy": "lru", "max_bytes": null, "banks": [{ "size": 1024 }] },
+                "empty": "", "none": null, "yes": true, "bytes": 1 << 20 }))
         },
     );
     insta::assert_snapshot!(render(&script::fold(

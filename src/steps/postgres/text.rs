@@ -87,3 +87,12 @@ pub(super) fn row(row: &Row) -> Map<String, Value> {
     };
     row.columns().iter().enumerate().map(cell).collect()
 }
+
+/// The longest statement that is put out, in characters.
+const LONGEST: usize = 300;
+
+/// A statement on one line, no longer than is read.
+pub(super) fn one_line(sql: &str) -> String {
+    let words: Vec<&str> = sql.split_whitespace().collect();
+    words.join(" ").chars().take(LONGEST).collect()
+}

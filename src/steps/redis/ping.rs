@@ -145,7 +145,7 @@ impl Look for Ping {
         let began = clock.now();
         let allowance = host.scope().allow(config.timeout);
         let opened = host.redis(&config.connection, allowance).await?;
-        let mut session = match opened {
+        let session = match opened {
             Ok(session) => session,
             Err(error) => return failed(&subject, error, Outputs::default()),
         };

@@ -135,7 +135,7 @@ fn state(name: &str, found: &Found, wanted: Wanted) -> Finding {
 }
 
 /// `active (running) since 2026-11-05T12:00:00Z`.
-fn shown(unit: &Unit) -> String {
+pub(super) fn shown(unit: &Unit) -> String {
     let since = match unit.since {
         Some(since) => format!(" since {}", since.strftime("%Y-%m-%d %H:%M:%SZ")),
         None => String::new(),
@@ -194,15 +194,46 @@ fn failed(name: &str, unit: &Unit) -> Finding {
 }
 
 /// `: exit-code, its main process exited with status 1`.
-fn ended(service: &Service) -> String {
-    // CLD_EXITED, CLD_KILLED, CLD_DUMPED of waitid(2).
-    let process = match (service.exit_code, service.exit_status) {
-        (1, status) => format!(", its main process exited with status {status}"),
-        (2, signal) => format!(", its main process was killed by signal {signal}"),
-        (3, signal) => format!(", its main process dumped core on signal {signal}"),
-        _ => String::new(),
+pub(super) fn ended(service: &Service) -> String {
+    let process = match way(service.exit_code, service.exit_status) {
+        Some(way) => format!(", its main process {way}"),
+        None => String::new(),
     };
     format!(": {}{process}", service.result)
+}
+
+/// How a process ended: `exited with status 203 (it could not be executed)`.
+pub(super) fn way(code: i32, status: i32) -> Option<String> {
+    // CLD_EXITED, CLD_KILLED, CLD_DUMPED of waitid(2).
+    Some(match code {
+        1 => match before_it_ran(status) {
+            Some(why) => format!("exited with status {status} ({why})"),
+            None => format!("exited with status {status}"),
+        },
+        2 => format!("was killed by signal {status}"),
+        3 => format!("dumped core on signal {status}"),
+        _ => return None,
+    })
+}
+
+/// What systemd itself means by a status, whose step before the program failed: systemd.exec(5),
+/// "Process Exit Codes".
+fn before_it_ran(status: i32) -> Option<&'static str> {
+    Some(match status {
+        200 => "its `WorkingDirectory=` is not there",
+        203 => "its program is not there, or cannot be executed",
+        205 => "its limits (`Limit…=`) could not be set",
+        208 => "its standard input could not be set up",
+        209 => "its standard output could not be set up",
+        216 => "its `Group=` is not there",
+        217 => "its `User=` is not there",
+        226 => "its namespaces (`Protect…=`, `Private…=`) could not be set up",
+        233 => "its `RuntimeDirectory=` could not be made",
+        238 => "its `StateDirectory=` could not be made",
+        240 => "its `LogsDirectory=` could not be made",
+        243 => "its credentials could not be set up",
+        _ => return None,
+    })
 }
 
 fn stopped(name: &str, found: &Found) -> Finding {
@@ -241,7 +272,7 @@ fn stopped(name: &str, found: &Found) -> Finding {
 }
 
 /// What is wrong with a unit that could not be loaded.
-fn unloaded(name: &str, found: &Found) -> Option<Finding> {
+pub(super) fn unloaded(name: &str, found: &Found) -> Option<Finding> {
     let unit = &found.unit;
     let why = match &unit.load_error {
         Some(error) => format!(": {error}"),

@@ -119,7 +119,7 @@ fn a_plan_of_any_type_touches_nothing() {
     assert_eq!(below(ran.folder()), left.map(str::to_owned).into());
 
     // The same trace of a run has what the plan's has not.
-    let (_, calls) = traced(world.runbook(&steps, &["run"]));
+    let (_, calls) = traced(world.runbook(&steps, &["run", "--yes"]));
     for program in ["touch", "tee", "bash"] {
         assert!(programs(&calls).contains(program), "{program}");
     }

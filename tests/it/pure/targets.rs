@@ -104,11 +104,14 @@ impl World {
                 let config = format!("{{ connection: database{more} }}");
                 return Some((config, Trip::Connect(self.postgres.port())));
             }
-            "redis.ping" => {
-                let trip = Trip::Connect(self.redis.port());
-                return Some(("{ connection: cache }".to_owned(), trip));
+            name if name.starts_with("redis.") => {
+                let more = redis(name)?;
+                let config = format!("{{ connection: cache{more} }}");
+                return Some((config, Trip::Connect(self.redis.port())));
             }
-            "service.check" => ("{ unit: demo }", Trip::Socket("system_bus_socket")),
+            name if name.starts_with("service.") => {
+                (service(name)?, Trip::Socket("system_bus_socket"))
+            }
             _ => return None,
         };
         Some((config.to_owned(), trip))
@@ -126,12 +129,47 @@ impl World {
     }
 }
 
+/// Units that no other test changes, or that are so already.
+fn service(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "service.check" | "service.start" => "{ unit: demo }",
+        "service.stop" => "{ unit: idle }",
+        "service.restart" => "{ unit: restarted, stable_for: 100ms }",
+        "service.reload" => "{ unit: reloaded, stable_for: 100ms }",
+        _ => return None,
+    })
+}
+
 /// What a type for PostgreSQL needs beside its connection.
 fn postgres(name: &str) -> Option<&'static str> {
     Some(match name {
-        "postgres.activity" | "postgres.ping" => "",
+        "postgres.activity"
+        | "postgres.locks"
+        | "postgres.ping"
+        | "postgres.ready"
+        | "postgres.replication"
+        | "postgres.sequences"
+        | "postgres.settings"
+        | "postgres.slow_queries"
+        | "postgres.wraparound" => "",
+        "postgres.analyze" | "postgres.vacuum" => ", tables: [pg_catalog.pg_am]",
         "postgres.execute" => ", sql: \"COMMENT ON DATABASE postgres IS 'mine'\"",
         "postgres.query" => ", sql: SELECT 1",
+        "postgres.cancel" | "postgres.terminate" => ", pids: [1]",
+        "postgres.purge" => ", table: pg_catalog.pg_description, where: false",
+        _ => return None,
+    })
+}
+
+/// What a type for Redis needs beside its connection.
+fn redis(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "redis.info" | "redis.ping" => "",
+        "redis.delete" => ", keys: [nobody]",
+        "redis.get" => ", key: nobody",
+        "redis.purge" => ", pattern: 'nobody:*', without_ttl: true",
+        "redis.set" => ", key: nobody, value: x, if: present",
+        "redis.slowlog" => "",
         _ => return None,
     })
 }

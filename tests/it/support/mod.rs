@@ -21,6 +21,7 @@ pub mod postgres;
 pub mod process;
 pub mod redis;
 pub mod run;
+pub mod session;
 pub mod shop;
 pub mod syslog;
 pub mod systemd;

@@ -1,9 +1,10 @@
 //! Redis of the distribution, on a free loopback port, without persistence.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Mutex, OnceLock};
+use std::thread;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -105,6 +106,52 @@ impl Redis {
         let output = process::output(cli, &argv);
         output.expect_code(0);
         output.stdout.trim_end().to_owned()
+    }
+
+    /// A connection of the test's own, for what takes many commands.
+    #[track_caller]
+    pub fn connect(&self) -> redis::Connection {
+        let client = redis::Client::open(self.url()).expect("a URL");
+        client.get_connection().expect("a connection")
+    }
+
+    /// Fills `count` keys, called `prefix` and a number from 1 on, that nobody has touched for `idle`
+    /// seconds: RESTORE can say so, and nothing has to be waited for.
+    #[track_caller]
+    pub fn fill(&self, prefix: &str, count: usize, idle: u64) {
+        let script = "redis.call('SET', 'template', 'x') \
+            local dump = redis.call('DUMP', 'template') redis.call('DEL', 'template') \
+            for n = 1, tonumber(ARGV[2]) do redis.call('RESTORE', ARGV[1] .. n, 0, dump, 'IDLETIME', ARGV[3]) end";
+        let mut command = redis::cmd("EVAL");
+        command.arg(script).arg(0).arg(prefix).arg(count).arg(idle);
+        command.exec(&mut self.connect()).expect("keys are made");
+    }
+
+    /// Another server that follows this one, and has caught up.
+    #[track_caller]
+    pub fn replica(&self) -> Redis {
+        let port = self.port.to_string();
+        let replica = Redis::start(&Options {
+            args: ["--replicaof", "127.0.0.1", &port]
+                .map(str::to_owned)
+                .into(),
+            ..Options::default()
+        });
+        wait::until("the replica to be in step", READY, || {
+            let info = replica.cli(&["INFO", "replication"]);
+            info.contains("master_link_status:up").then_some(())
+        });
+        replica
+    }
+
+    /// How often a command was run so far.
+    #[track_caller]
+    pub fn calls(&self, command: &str) -> u64 {
+        let stats = self.cli(&["INFO", "commandstats"]);
+        let name = format!("cmdstat_{command}:calls=");
+        let found = stats.lines().find_map(|line| line.strip_prefix(&name));
+        let calls = found.and_then(|rest| rest.split(',').next()?.parse().ok());
+        calls.unwrap_or(0)
     }
 
     /// Stops it in order (SIGTERM).
@@ -233,4 +280,67 @@ fn ping(port: u16) -> std::io::Result<String> {
     let mut line = String::new();
     BufReader::new(connection).read_line(&mut line)?;
     Ok(line)
+}
+
+/// What a `Proxy` does to what passes.
+#[derive(Clone, Copy)]
+pub enum Fault {
+    /// Hands a command on whose text holds this, waits until the server has answered, and cuts the
+    /// connection without a word: it was done, and nobody is told.
+    CutAfter(&'static str),
+    /// Hands a command on whose text holds this, and keeps the answer for itself.
+    Swallow(&'static str),
+    /// Lets the server's answers through a byte a second.
+    Slowly,
+}
+
+/// A way to a server that is not a good one. It ends with the tests.
+pub struct Proxy {
+    port: u16,
+}
+
+impl Proxy {
+    pub fn before(server: &Redis, fault: Fault) -> Proxy {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port can be bound");
+        let port = listener.local_addr().expect("it has an address").port();
+        let behind = server.port();
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let server = TcpStream::connect((Ipv4Addr::LOCALHOST, behind)).expect("a server");
+                thread::spawn(move || relay(client, server, fault));
+            }
+        });
+        Proxy { port }
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+}
+
+/// Question and answer by turns, as the program under test asks.
+fn relay(mut client: TcpStream, mut server: TcpStream, fault: Fault) -> Option<()> {
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let count = client.read(&mut buffer).ok().filter(|count| *count > 0)?;
+        server.write_all(&buffer[..count]).ok()?;
+        let strikes = match fault {
+            Fault::CutAfter(word) | Fault::Swallow(word) => {
+                String::from_utf8_lossy(&buffer[..count]).contains(word)
+            }
+            Fault::Slowly => false,
+        };
+        let count = server.read(&mut buffer).ok().filter(|count| *count > 0)?;
+        match fault {
+            Fault::CutAfter(_) if strikes => return None,
+            Fault::Swallow(_) if strikes => {}
+            Fault::CutAfter(_) | Fault::Swallow(_) => client.write_all(&buffer[..count]).ok()?,
+            Fault::Slowly => {
+                for byte in &buffer[..count] {
+                    client.write_all(&[*byte]).ok()?;
+                    thread::sleep(Duration::from_secs(1));
+                }
+            }
+        }
+    }
 }

@@ -29,6 +29,9 @@ const RUNBOOK: &str = "/usr/local/bin/runbook";
 /// once the host has booted. `missing.service` is not there.
 const UNITS: &[(&str, &str, &str, &str)] = &[
     ("demo.service", SLEEPING, "active", "running"),
+    // For tests that restart or reload something while others look.
+    ("restarted.service", SLEEPING, "active", "running"),
+    ("reloaded.service", RELOADABLE, "active", "running"),
     // Never started.
     ("idle.service", SLEEPING, "inactive", "dead"),
     ("broken.service", FAILING, "failed", "failed"),
@@ -47,6 +50,12 @@ const UNITS: &[(&str, &str, &str, &str)] = &[
 const SLEEPING: &str = "\
 [Service]
 ExecStart=sleep infinity
+";
+
+const RELOADABLE: &str = "\
+[Service]
+ExecStart=sleep infinity
+ExecReload=true
 ";
 
 const FAILING: &str = "\
@@ -132,6 +141,14 @@ impl SystemdHost {
         exec(self.leader, argv)
     }
 
+    /// Puts in a unit, or another text for it.
+    #[track_caller]
+    pub fn install(&self, unit: &str, text: &str) {
+        let path = self.folder.join("root/etc/systemd/system").join(unit);
+        fs::write(path, text).expect("a file can be written");
+        self.exec(&["systemctl", "daemon-reload"]).expect_code(0);
+    }
+
     /// One property of a unit, as `systemctl show` has it.
     #[track_caller]
     pub fn property(&self, unit: &str, name: &str) -> String {
@@ -173,8 +190,16 @@ impl SystemdHost {
             "broken",
         ])
         .expect_code(0);
-        self.exec(&["systemctl", "start", "demo", "flapping", "postgresql"])
-            .expect_code(0);
+        self.exec(&[
+            "systemctl",
+            "start",
+            "demo",
+            "restarted",
+            "reloaded",
+            "flapping",
+            "postgresql",
+        ])
+        .expect_code(0);
         self.exec(&["systemctl", "stop", "postgresql@15-main"])
             .expect_code(0);
         for (unit, _, active, sub) in UNITS.iter().filter(|unit| !unit.2.is_empty()) {

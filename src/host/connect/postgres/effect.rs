@@ -205,6 +205,17 @@ impl<'a> PgEffect<'a> {
             .await
     }
 
+    /// For statements that take long: until `allowance` runs out, whatever limit the login has
+    /// (`statement_timeout`), which would end a VACUUM in its middle.
+    ///
+    /// # Errors
+    /// When the server did not take it.
+    pub async fn set_statement_limit(&self, allowance: Allowance) -> Result<(), ReachError> {
+        let limit = server_limit(self.scope(), allowance);
+        let text = format!("SET statement_timeout = {limit}");
+        self.plainly(&text, allowance).await
+    }
+
     /// Text of ours that has no result and no effect outside of its session.
     async fn plainly(&self, text: &str, allowance: Allowance) -> Result<(), ReachError> {
         let session = self.session();

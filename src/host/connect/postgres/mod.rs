@@ -31,7 +31,7 @@ pub use observe::PgObserve;
 pub use pool::Pool;
 pub use session::Bound;
 pub use url::{Host, Session, Target, TlsPolicy};
-pub use value::PgValue;
+pub use value::{PgOpaque, PgValue};
 
 use self::pool::{Home, Lease, Taken, Use};
 use self::session::Opening;

@@ -1,11 +1,11 @@
 //! Values that an author binds to a statement: sent as text, so that the server itself reads them as
-//! whatever type the parameter has.
+//! whatever type the parameter has. And values that a server gave us to be given back.
 
 use std::error::Error;
 
 use bytes::{BufMut as _, BytesMut};
 use serde_json::Value;
-use tokio_postgres::types::{Format, IsNull, ToSql, Type, to_sql_checked};
+use tokio_postgres::types::{Format, FromSql, IsNull, ToSql, Type, to_sql_checked};
 
 use super::session::Bound;
 
@@ -64,6 +64,40 @@ impl ToSql for PgValue {
 
     fn encode_format(&self, _: &Type) -> Format {
         Format::Text
+    }
+
+    to_sql_checked!();
+}
+
+/// A value that a server gave us and that is given back to it as it is, whatever is in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PgOpaque(Type, Vec<u8>);
+
+impl PgOpaque {
+    /// As a parameter of the type that it came with.
+    pub fn bound(&self) -> Bound<'_> {
+        (self, self.0.clone())
+    }
+}
+
+impl<'r> FromSql<'r> for PgOpaque {
+    fn from_sql(ty: &Type, raw: &'r [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
+        Ok(Self(ty.clone(), raw.to_vec()))
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+}
+
+impl ToSql for PgOpaque {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        out.put_slice(&self.1);
+        Ok(IsNull::No)
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
     }
 
     to_sql_checked!();

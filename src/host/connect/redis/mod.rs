@@ -1,9 +1,15 @@
 //! Redis connections, and what speaks its protocol, such as Valkey.
 //!
-//! [`RedisObserve`] has no way to send any command: it has a method for each that only looks. What
-//! touches will be handed out by `Effect` beside it.
+//! Two means: [`RedisObserve`] looks, by a method for each command that only does so; [`RedisEffect`]
+//! touches, and is handed out by `Effect` alone. Neither has a way to send any command.
 
+mod effect;
+mod error;
+mod identity;
+mod info;
+mod observe;
 mod session;
+mod stale;
 
 use std::path::PathBuf;
 
@@ -11,7 +17,11 @@ use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, RedisConnec
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub use session::{Info, RedisObserve};
+pub use effect::{RedisEffect, WriteIf};
+pub use identity::RedisIdentity;
+pub use info::{Fields, Info};
+pub use observe::{Life, Page, RedisObserve, SlowCommand};
+pub use stale::{Fate, Rest, Stale};
 
 use self::session::Opening;
 use super::{Conn, ConnectionKind};
@@ -30,6 +40,11 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 pub struct Redis;
 
 /// A Redis server.
+///
+/// Before a run writes for the first time, it records which database it is (address, port and
+/// configuration file of the server, role, number), and refuses to write to another one from then on.
+/// Redis itself has no identity that outlives a restart. Nodes of a Redis Cluster can be looked at, each
+/// by itself; nothing is written to them.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RedisConfig {
@@ -144,7 +159,11 @@ impl Observe {
             target: &target,
             allowance: allowance.at_most(self.scope(), limit),
         };
-        Ok(opening.open().await)
+        let opened = opening.open().await;
+        Ok(opened.map(|session| RedisObserve {
+            scope: self.scope(),
+            session,
+        }))
     }
 }
 

@@ -1,27 +1,27 @@
 //! One session with a Redis server: opened, asked and ended within deadlines of ours.
 
-use std::error::Error;
-use std::io;
-use std::sync::Arc;
-
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError};
+use redis::{AsyncConnectionConfig, RedisConnectionInfo, Value};
 use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 
 use super::Target;
+use super::error::{explain, explain_answer};
 use crate::host::net::{Allowance, Endpoint, Stopped, Stream, dial};
 use crate::host::reach::{Obstacle, ReachError};
-use crate::host::tls::{Tls, handshake_cause};
+use crate::host::tls::Tls;
 use crate::host::{Observe, Scope};
 
-/// A session that may only look.
+/// An open session.
 #[derive(Debug)]
-pub struct RedisObserve<'a> {
-    scope: &'a Scope,
-    connection: MultiplexedConnection,
-    shown: String,
-    encrypted: bool,
+pub(super) struct Session {
+    pub(super) connection: MultiplexedConnection,
+    pub(super) shown: String,
+    pub(super) encrypted: bool,
+    /// Where it leads, without a login.
+    pub(super) endpoint: String,
+    /// The number of the database.
+    pub(super) database: i64,
     _driver: Driver,
 }
 
@@ -42,8 +42,8 @@ pub(super) struct Opening<'a, 't> {
     pub(super) allowance: Allowance,
 }
 
-impl<'a> Opening<'a, '_> {
-    pub(super) async fn open(&self) -> Result<RedisObserve<'a>, ReachError> {
+impl Opening<'_, '_> {
+    pub(super) async fn open(&self) -> Result<Session, ReachError> {
         let scope = self.observe.scope();
         let shown = self.target.shown();
         let action = format!("connect to {shown}");
@@ -73,11 +73,12 @@ impl<'a> Opening<'a, '_> {
             }
             Err(stopped) => return Err(stopped.error(action)),
         };
-        Ok(RedisObserve {
-            scope,
+        Ok(Session {
             connection,
             shown,
             encrypted: tls.is_some(),
+            endpoint: self.target.endpoint.to_string(),
+            database: self.target.login.db(),
             _driver: driver,
         })
     }
@@ -147,204 +148,67 @@ async fn encrypt(
     Ok(Box::new(stream))
 }
 
-/// What `INFO` says: lines of `name:value`.
-#[derive(Clone, Debug, Default)]
-pub struct Info(Vec<(String, String)>);
-
-impl Info {
-    /// From the text of an answer.
-    pub fn parse(text: &str) -> Self {
-        let pairs = text.lines().filter_map(|line| line.trim().split_once(':'));
-        Self(
-            pairs
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .collect(),
-        )
-    }
-
-    /// The value of `name`.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        let pair = self.0.iter().find(|(other, _)| other == name);
-        pair.map(|(_, value)| value.as_str())
-    }
-}
-
-impl RedisObserve<'_> {
-    /// The server, for people: `127.0.0.1:6379 as app`.
-    pub fn shown(&self) -> &str {
-        &self.shown
-    }
-
-    /// Whether the connection is encrypted.
-    pub fn is_encrypted(&self) -> bool {
-        self.encrypted
-    }
-
-    async fn ask<T: redis::FromRedisValue>(
-        &mut self,
+impl Session {
+    /// The answer to one command that only looks.
+    pub(super) async fn ask<T: redis::FromRedisValue>(
+        &self,
+        scope: &Scope,
         command: &redis::Cmd,
         allowance: Allowance,
     ) -> Result<T, ReachError> {
-        let action = format!("ask {}", self.shown);
-        let answer = command.query_async(&mut self.connection);
-        match self.scope.within(allowance, answer).await {
+        let action = self.asking();
+        let mut connection = self.connection.clone();
+        let answer = command.query_async(&mut connection);
+        match scope.within(allowance, answer).await {
             Ok(answer) => answer.map_err(|error| explain(&action, &error)),
             Err(stopped) => Err(stopped.error(action)),
         }
     }
 
-    /// Whether it answers at all.
-    ///
-    /// # Errors
-    /// When it does not, or with something else than it should.
-    pub async fn ping(&mut self, allowance: Allowance) -> Result<(), ReachError> {
-        let answer: String = self.ask(&redis::cmd("PING"), allowance).await?;
-        if answer == "PONG" {
-            return Ok(());
-        }
-        let cause = format!("it answers `{answer}`, not `PONG`");
-        let action = format!("ask {}", self.shown);
-        Err(ReachError::new(Obstacle::Garbled, action, cause))
-    }
-
-    /// What it says of itself.
-    ///
-    /// # Errors
-    /// When it does not.
-    pub async fn info(&mut self, allowance: Allowance) -> Result<Info, ReachError> {
-        let text: String = self.ask(&redis::cmd("INFO"), allowance).await?;
-        Ok(Info::parse(&text))
-    }
-}
-
-/// What an error of the library means.
-fn explain(action: &str, error: &RedisError) -> ReachError {
-    if let Some(code) = error.code() {
-        let said = error.detail().unwrap_or_default();
-        let (obstacle, help) = meaning(code, said);
-        return refused(action, obstacle, &format!("{code} {said}"), help);
-    }
-    if error.is_connection_dropped() {
-        let cause = "the server closed the connection";
-        let help = "it turns us away at the door: look at its log for protected mode, `maxclients`, \
-                    or a port that speaks TLS (`rediss://`)";
-        return ReachError::new(Obstacle::HungUp, action, cause).with_help(help);
-    }
-    // The library keeps what it did not make itself in an `Arc`.
-    let inner = error.source().and_then(|e| e.downcast_ref::<Inner>());
-    if let Some(io) = inner.and_then(|inner| inner.downcast_ref::<io::Error>()) {
-        return match io.get_ref().and_then(|e| e.downcast_ref()) {
-            Some(tls) => ReachError::new(Obstacle::Tls, action, handshake_cause(tls)),
-            None => ReachError::io(action, io),
+    /// The answers to several commands that only look, which are sent together. The first that is an
+    /// error is the error of all.
+    pub(super) async fn ask_all(
+        &self,
+        scope: &Scope,
+        commands: &redis::Pipeline,
+        allowance: Allowance,
+    ) -> Result<Vec<Value>, ReachError> {
+        let action = self.asking();
+        let mut connection = self.connection.clone();
+        let answers = connection.send_packed_commands(commands, 0, commands.len());
+        let answers = match scope.within(allowance, answers).await {
+            Ok(answers) => answers.map_err(|error| explain(&action, &error))?,
+            Err(stopped) => return Err(stopped.error(action)),
         };
+        let wrong = answers.iter().find_map(|answer| match answer {
+            Value::ServerError(error) => Some(error),
+            _ => None,
+        });
+        match wrong {
+            Some(error) => Err(explain_answer(&action, error.code(), error.details())),
+            None => Ok(answers),
+        }
     }
-    let cause = format!("what it answers is not Redis: {error}");
-    ReachError::new(Obstacle::Garbled, action, cause)
-}
 
-type Inner = Arc<dyn Error + Send + Sync>;
-
-fn refused(action: &str, obstacle: Obstacle, said: &str, help: Option<&str>) -> ReachError {
-    let mut error = ReachError::new(obstacle, action, said.trim());
-    error.help = help.map(str::to_owned);
-    error
-}
-
-/// What an error of the server's means, and what to do about it. The codes are the first words of
-/// its errors (`shared.*err` in `server.c`).
-fn meaning(code: &str, said: &str) -> (Obstacle, Option<&'static str>) {
-    // It closes the connection after this, whatever was asked.
-    if said.contains("max number of clients") {
-        let help = "all connections are taken: look at `CLIENT LIST` and `maxclients`";
-        return (Obstacle::NotReady, Some(help));
+    /// What an answer that makes no sense is an error of.
+    pub(super) fn garbled(&self, cause: impl Into<String>) -> ReachError {
+        ReachError::new(Obstacle::Garbled, self.asking(), cause)
     }
-    match code {
-        "NOAUTH" => (
-            Obstacle::Denied,
-            Some("it asks for a login: write it into the URL, as in `redis://:password@host`"),
-        ),
-        "WRONGPASS" => (
-            Obstacle::Denied,
-            Some("look at the user and the password in the URL of the connection"),
-        ),
-        "NOPERM" => (
-            Obstacle::Forbidden,
-            Some("let the login run the command: `ACL SETUSER`"),
-        ),
-        "DENIED" => (
-            Obstacle::Denied,
-            Some("it is in protected mode: give it a password, or let it listen on loopback only"),
-        ),
-        "LOADING" => (
-            Obstacle::NotReady,
-            Some(
-                "it loads its data: wait, and look at `loading_eta_seconds` of `INFO persistence`",
-            ),
-        ),
-        "MASTERDOWN" => (
-            Obstacle::NotReady,
-            Some("its link to the master is down, and `replica-serve-stale-data` is off"),
-        ),
-        "CLUSTERDOWN" => (Obstacle::NotReady, Some("look at `CLUSTER INFO`")),
-        "BUSY" => (
-            Obstacle::NotReady,
-            Some("a script runs and runs: `SCRIPT KILL` ends one that has written nothing"),
-        ),
-        "MISCONF" => (
-            Obstacle::NotReady,
-            Some("it cannot save its data, and refuses writes: look at its log and its disk"),
-        ),
-        _ => (Obstacle::Rejected, None),
+
+    fn asking(&self) -> String {
+        format!("ask {}", self.shown)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Info, meaning, without};
+    use super::without;
     use crate::host::reach::{Obstacle, ReachError};
-
-    #[test]
-    fn tells_a_login_from_a_server() {
-        for (code, said, obstacle) in [
-            ("NOAUTH", "Authentication required.", Obstacle::Denied),
-            (
-                "WRONGPASS",
-                "invalid username-password pair",
-                Obstacle::Denied,
-            ),
-            (
-                "NOPERM",
-                "this user has no permissions",
-                Obstacle::Forbidden,
-            ),
-            (
-                "LOADING",
-                "Redis is loading the dataset",
-                Obstacle::NotReady,
-            ),
-            ("MASTERDOWN", "Link with MASTER is down", Obstacle::NotReady),
-            ("ERR", "max number of clients reached", Obstacle::NotReady),
-            ("ERR", "unknown command", Obstacle::Rejected),
-        ] {
-            assert_eq!(meaning(code, said).0, obstacle, "{code}");
-        }
-    }
 
     #[test]
     fn never_repeats_a_password() {
         let said = "ERR unknown command 'AUTH', with args beginning with: 'hunter2'";
         let error = ReachError::new(Obstacle::Rejected, "connect", said);
         assert!(!without(error, "hunter2").to_string().contains("hunter2"));
-    }
-
-    #[test]
-    fn reads_info() {
-        let info = Info::parse(
-            "# Server\r\nredis_version:7.0.15\r\nexecutable:/a:b\r\n\r\nrole:master\r\n",
-        );
-        assert_eq!(info.get("redis_version"), Some("7.0.15"));
-        assert_eq!(info.get("executable"), Some("/a:b"));
-        assert_eq!(info.get("role"), Some("master"));
-        assert_eq!(info.get("nothing"), None);
     }
 }

@@ -1,0 +1,335 @@
+//! `postgres.purge`: rows of a table that are not wanted any more, in batches.
+//!
+//! What is looked up before is in `subject`, the batches are in `batches`, and what they wait for is in
+//! `brake`.
+
+mod batches;
+mod brake;
+mod subject;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, json};
+
+use self::batches::Batches;
+use self::subject::Subject;
+use super::relation::Within;
+use crate::base::Duration;
+use crate::base::count::count;
+use crate::base::field::Code;
+use crate::event::{EffectClass, RepeatClass};
+use crate::host::connect::Conn;
+use crate::host::connect::postgres::sql::Predicate;
+use crate::host::connect::postgres::{Bound, PgValue, Postgres};
+use crate::host::{Effect, Observe};
+use crate::step::{Act, Change, Description, Outcome, Partial, Preview, StepError, StepType};
+
+/// The type.
+#[derive(Debug)]
+pub struct Purge;
+
+/// Deletes the rows of a PostgreSQL table that match a condition, in batches.
+///
+/// Each batch is a transaction of its own, which holds its locks for milliseconds where one large
+/// `DELETE` holds them for all of its time. The addresses of the matching rows are listed once (in a
+/// cursor, by whichever plan the server likes best), and a batch deletes the next ones of them that still
+/// match. Rows that come to match meanwhile, or that moved, are found by a last look, and go in another
+/// pass, until none is left. So no key is needed, and rows are read in the order in which they lie:
+/// batches by a random key took 30 times as long.
+///
+/// A batch that waits for a lock longer than `lock_timeout` is tried again five times; then the step
+/// fails, and says how many rows are gone. Before each batch it waits while a standby is behind by more
+/// than `max_lag`. The batches are not flushed to the disk one by one, but together at the end: should
+/// the server crash before, the last ones are undone, and running the step again is right.
+///
+/// Foreign keys that refer to the table and delete or overwrite rows elsewhere are named in the preview,
+/// and refused unless `cascade: true`. Of a table with partitions or children, all rows of them count.
+///
+/// # Changes
+///
+/// The rows are gone, or in the `archive`. With `vacuum: true`, the room that they took is free for new
+/// rows, and the statistics are fresh; without, both is left to autovacuum.
+///
+/// # Example
+///
+/// ```yaml
+/// runbook: v1
+/// name: purge-audit-logs
+/// params:
+///   retention_days: { type: integer, default: 90 }
+/// secrets:
+///   database_url: { env: DATABASE_URL }
+/// connections:
+///   main:
+///     postgres: { url: "${{ secrets.database_url }}" }
+/// steps:
+///   - id: purge
+///     postgres.purge:
+///       connection: main
+///       table: audit_logs
+///       where: created_at < now() - make_interval(days => $1)
+///       bind: ["${{ params.retention_days }}"]
+///       max: 5000000
+///       vacuum: true
+/// ```
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The database; its primary.
+    pub connection: Conn<Postgres>,
+    /// The table, as SQL writes it: `table` or `schema.table`, in double quotes where needed.
+    pub table: String,
+    /// Which rows go: a condition on the columns of the table, which only looks.
+    #[serde(rename = "where")]
+    pub condition: Code,
+    /// The values of `$1`, `$2`, … in the condition; a list is an array. Secrets may flow in here.
+    #[serde(default)]
+    #[schemars(extend("x-runbook-secrets" = true))]
+    pub bind: Vec<serde_json::Value>,
+    /// How many rows a batch has at most.
+    #[serde(default = "five_thousand")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub batch: u32,
+    /// How long a batch waits for a lock, and how long VACUUM does.
+    #[serde(default = "one_second")]
+    pub lock_timeout: Duration,
+    /// How long it rests between two batches.
+    #[serde(default)]
+    pub pause: Duration,
+    /// How far a standby may be behind: beyond that, no batch begins. It waits as long as the step may
+    /// take.
+    #[serde(default = "ten_seconds")]
+    pub max_lag: Duration,
+    /// If more rows than this match, none is deleted.
+    pub max: Option<u64>,
+    /// Whether the table is vacuumed and analyzed afterwards. It takes the owner's right.
+    #[serde(default)]
+    pub vacuum: bool,
+    /// Where the rows are moved, in the same statement that deletes them.
+    pub archive: Option<Archive>,
+    /// Whether foreign keys may delete or overwrite rows of other tables too (ON DELETE CASCADE, SET NULL,
+    /// SET DEFAULT).
+    #[serde(default)]
+    pub cascade: bool,
+}
+
+/// Where rows are moved.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Archive {
+    /// A table of the same database with all columns of the purged one, of the same types.
+    pub table: String,
+}
+
+fn five_thousand() -> u32 {
+    5000
+}
+
+fn one_second() -> Duration {
+    Duration::from_secs(1)
+}
+
+fn ten_seconds() -> Duration {
+    Duration::from_secs(10)
+}
+
+/// What was deleted.
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+pub struct Outputs {
+    /// How many rows were deleted, those moved to the archive included; not those that foreign keys
+    /// deleted elsewhere.
+    pub deleted: u64,
+    /// How many of them were moved to the archive.
+    pub archived: u64,
+    /// How many batches it took.
+    pub batches: u64,
+    /// How often rows were listed: more than once where some came to match meanwhile.
+    pub passes: u32,
+    /// How long it waited for standbys, and for locks that it did not get, in milliseconds.
+    pub waited_ms: u64,
+    /// How long the longest batch took, in milliseconds.
+    pub longest_batch_ms: u64,
+    /// Whether the table was vacuumed.
+    pub vacuumed: bool,
+}
+
+impl Config {
+    fn predicate(&self) -> Result<Predicate, String> {
+        let predicate = Predicate::parse(self.condition.expose());
+        let predicate = predicate.map_err(|error| format!("`where`: {error}"))?;
+        let (wanted, given) = (usize::from(predicate.parameters()), self.bind.len());
+        if wanted != given {
+            return Err(format!(
+                "`where` takes {wanted} values, and `bind` has {given}: `$1`, `$2`, … stand for them"
+            ));
+        }
+        Ok(predicate)
+    }
+
+    fn values(&self) -> Vec<PgValue> {
+        self.bind.iter().map(PgValue::of).collect()
+    }
+
+    /// Refuses more rows than there may be.
+    fn allows(&self, rows: u64) -> Result<(), StepError> {
+        let Some(max) = self.max.filter(|max| rows > *max) else {
+            return Ok(());
+        };
+        let (rows, max) = (count(rows), count(max));
+        let message = format!(
+            "could not purge {}: {rows} rows match, and `max` is {max}; none was deleted",
+            self.table
+        );
+        let help = "see whether the condition is right; if it is, raise `max`";
+        Err(StepError::permanent(message).with_help(help))
+    }
+}
+
+/// The values as parameters, in their order.
+fn bound(values: &[PgValue]) -> Vec<Bound<'_>> {
+    values.iter().map(PgValue::bound).collect()
+}
+
+impl StepType for Purge {
+    const NAME: &'static str = "postgres.purge";
+    const EFFECT: EffectClass = EffectClass::Destroy;
+    const REPEAT: RepeatClass = RepeatClass::Idempotent;
+    type Config = Config;
+    type Outputs = Outputs;
+
+    fn check(config: &Config) -> Result<(), String> {
+        config.predicate()?;
+        if !(1..=100_000).contains(&config.batch) {
+            return Err("`batch` is from 1 to 100000".to_owned());
+        }
+        if config.lock_timeout == Duration::ZERO {
+            return Err("`lock_timeout` is more than 0".to_owned());
+        }
+        Ok(())
+    }
+
+    fn describe(config: &Partial) -> Description {
+        let text = |key| config.text(key).unwrap_or_default();
+        let (table, connection) = (text("table"), text("connection"));
+        let verb = match config.get("archive") {
+            Some(_) => "move rows out of",
+            None => "delete rows of",
+        };
+        let summary = format!("{verb} {table} of `{connection}`, in batches");
+        Description::line(summary).detail(format!("where {}", text("where").trim()))
+    }
+}
+
+impl Act for Purge {
+    async fn preview(config: Config, host: &Observe) -> Result<Preview, StepError> {
+        let predicate = config.predicate().map_err(StepError::permanent)?;
+        let allowance = host.scope().allow_all();
+        let session = host.postgres(&config.connection, allowance).await??;
+        let answers = Within(&session, allowance);
+        let subject = Subject::look(&answers, &config).await?;
+        let rows = subject
+            .count(&answers, &predicate, &bound(&config.values()))
+            .await?;
+        config.allows(rows)?;
+        if rows == 0 {
+            return Ok(Preview::NoChange);
+        }
+        let batches = rows.div_ceil(u64::from(config.batch));
+        let mut counts = Map::new();
+        counts.insert("rows".to_owned(), json!(rows));
+        counts.insert("batches".to_owned(), json!(batches));
+        counts.insert("foreign_keys".to_owned(), json!(subject.references.len()));
+        counts.insert("triggers".to_owned(), json!(subject.triggers.len()));
+        let (what, table) = (count(rows), &subject.table.shown);
+        let summary = match &subject.archive {
+            None => format!("delete {what} rows of {table} in {}", session.shown()),
+            Some(archive) => {
+                let archive = &archive.table.shown;
+                let shown = session.shown();
+                format!("move {what} rows of {table} to {archive} in {shown}")
+            }
+        };
+        Ok(Preview::Change(Change {
+            summary,
+            counts,
+            items: subject.items(),
+            diff: None,
+        }))
+    }
+
+    async fn run(config: Config, host: &Effect) -> Result<Outcome<Outputs>, StepError> {
+        let predicate = config.predicate().map_err(StepError::permanent)?;
+        let allowance = host.scope().allow_all();
+        let mut session = host.postgres(&config.connection, allowance).await?;
+        // Its settings and cursors are its own.
+        session.keep_apart();
+        let subject = Subject::look(&Within(&session, allowance), &config).await?;
+        let mut batches = Batches::new(&session, host, &config, &subject, &predicate);
+        let done = batches.run().await;
+        let (outputs, findings) = (batches.outputs, batches.findings);
+        session.close().await;
+        match done {
+            Ok(()) => {
+                let outcome = match outputs.deleted > 0 || outputs.vacuumed {
+                    true => Outcome::changed(outputs),
+                    false => Outcome::unchanged(outputs),
+                };
+                Ok(outcome.with_findings(findings))
+            }
+            Err(error) => {
+                let (gone, said) = (count(outputs.deleted), &error.message);
+                let message =
+                    format!("{said}; {gone} rows are gone by then, and the rest is there");
+                let mut error = StepError { message, ..error }.with_outputs(&outputs);
+                error.findings = findings;
+                Err(error)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Config, Purge};
+    use crate::step::StepType as _;
+    use serde_json::json;
+
+    fn check(more: serde_json::Value) -> Result<(), String> {
+        let mut config =
+            json!({ "connection": "main", "table": "t", "where": "a < $1", "bind": [1] });
+        for (key, value) in more.as_object().unwrap() {
+            config[key] = value.clone();
+        }
+        let config: Config = serde_json::from_value(config).map_err(|error| error.to_string())?;
+        Purge::check(&config)
+    }
+
+    #[test]
+    fn conditions_only_look_and_take_what_is_bound() {
+        check(json!({})).unwrap();
+        check(json!({ "where": "a IN (SELECT b FROM u WHERE c = $1)" })).unwrap();
+        for (wrong, said) in [
+            (json!({ "bind": [] }), "takes 1 values"),
+            (
+                json!({ "where": "true; DROP TABLE t", "bind": [] }),
+                "where",
+            ),
+            (json!({ "where": "nextval('s') > $1" }), "nextval"),
+            (json!({ "batch": 0 }), "batch"),
+            (json!({ "lock_timeout": "0" }), "lock_timeout"),
+            (json!({ "key": ["id"] }), "unknown field"),
+        ] {
+            let error = check(wrong.clone()).unwrap_err();
+            assert!(error.contains(said), "{wrong}: {error}");
+        }
+    }
+
+    #[test]
+    fn more_rows_than_allowed_are_refused() {
+        let config = json!({ "connection": "main", "table": "t", "where": "true", "max": 10 });
+        let config: Config = serde_json::from_value(config).unwrap();
+        assert!(config.allows(10).is_ok());
+        let error = config.allows(11).unwrap_err();
+        assert!(error.message.contains("11 rows match"), "{error}");
+    }
+}

@@ -1,0 +1,110 @@
+//! Tables that an author names, resolved in the catalog: names are never taken apart here.
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio_postgres::types::Type;
+
+use super::asking::Asking;
+use crate::host::connect::postgres::sql::Sql;
+use crate::host::connect::postgres::{Bound, PgEffect, PgObserve, PgTransaction};
+use crate::host::net::Allowance;
+use crate::host::reach::{Obstacle, ReachError};
+
+/// Whoever answers questions: a session that looks, one that touches, a transaction.
+pub(super) trait Answers {
+    /// The rows of a query that only looks, read as JSON.
+    async fn records<T: DeserializeOwned>(
+        &self,
+        sql: Sql,
+        bound: &[Bound<'_>],
+    ) -> Result<Vec<T>, ReachError>;
+}
+
+/// A session, and how long its answers may take.
+pub(super) struct Within<'a, S>(pub &'a S, pub Allowance);
+
+impl Answers for Within<'_, PgObserve<'_>> {
+    async fn records<T: DeserializeOwned>(
+        &self,
+        sql: Sql,
+        bound: &[Bound<'_>],
+    ) -> Result<Vec<T>, ReachError> {
+        self.0.records(sql, bound, self.1).await
+    }
+}
+
+impl Answers for Within<'_, PgEffect<'_>> {
+    async fn records<T: DeserializeOwned>(
+        &self,
+        sql: Sql,
+        bound: &[Bound<'_>],
+    ) -> Result<Vec<T>, ReachError> {
+        self.0.records(sql, bound, self.1).await
+    }
+}
+
+impl Answers for Within<'_, PgTransaction<'_, '_>> {
+    async fn records<T: DeserializeOwned>(
+        &self,
+        sql: Sql,
+        bound: &[Bound<'_>],
+    ) -> Result<Vec<T>, ReachError> {
+        self.0.records(sql, bound, self.1).await
+    }
+}
+
+impl Answers for Asking<'_> {
+    async fn records<T: DeserializeOwned>(
+        &self,
+        sql: Sql,
+        bound: &[Bound<'_>],
+    ) -> Result<Vec<T>, ReachError> {
+        Asking::records(self, sql, bound).await
+    }
+}
+
+/// What a name stands for.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct Relation {
+    /// Its number in `pg_class`.
+    pub oid: u32,
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// Both as SQL writes them, quoted where needed: for people.
+    pub shown: String,
+    /// `pg_class.relkind`: `r` table, `p` partitioned table, `m` materialized view, `v` view, …
+    pub kind: char,
+    /// Its owner.
+    pub owner: String,
+}
+
+/// A look has no schemas but PostgreSQL's own in its path; names of an author's are meant in the path
+/// that the login has. The text of the whole query is looked up before that path is set.
+const RESOLVE: &str = "WITH path AS MATERIALIZED (\
+       SELECT pg_catalog.set_config('search_path', reset_val, true) AS path \
+       FROM pg_catalog.pg_settings WHERE name OPERATOR(pg_catalog.=) 'search_path'), \
+     named AS MATERIALIZED (\
+       SELECT pg_catalog.to_regclass($1)::pg_catalog.oid AS oid FROM path) \
+     SELECT c.oid::pg_catalog.int8 AS oid, n.nspname AS schema, c.relname AS name, \
+       pg_catalog.format('%I.%I', n.nspname, c.relname) AS shown, c.relkind AS kind, \
+       pg_catalog.pg_get_userbyid(c.relowner) AS owner \
+     FROM named \
+     JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) named.oid \
+     JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace";
+
+impl Relation {
+    /// What `name` stands for, written as in SQL: `table` or `schema.table`, quoted where needed.
+    pub async fn resolve(answers: &impl Answers, name: &str) -> Result<Self, ReachError> {
+        let found: Vec<Self> = answers
+            .records(Sql::new(RESOLVE), &[(&name, Type::TEXT)])
+            .await?;
+        found.into_iter().next().ok_or_else(|| {
+            let action = format!("find the table `{name}`");
+            let help =
+                "write it as SQL does: `schema.table`, in double quotes where it has capitals";
+            ReachError::new(Obstacle::Rejected, action, "there is no such table").with_help(help)
+        })
+    }
+}
