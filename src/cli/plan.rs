@@ -174,6 +174,9 @@ fn text(plan: &Plan) -> String {
             for item in &change.items {
                 let _ = writeln!(text, "{indent}| {}", clean::line(item));
             }
+            for note in &change.notes {
+                let _ = writeln!(text, "{indent}  {}", clean::line(note));
+            }
             for line in change.diff.iter().flat_map(|diff| diff.lines()) {
                 let _ = writeln!(text, "{indent}| {}", clean::line(line));
             }

@@ -69,6 +69,7 @@ pub(super) fn preview_value(preview: Preview) -> Value {
     value["kind"] = "change".into();
     value["summary"] = change.summary.into();
     value["items"] = change.items.into();
+    value["notes"] = change.notes.into();
     if let Some(diff) = change.diff {
         value["diff"] = diff.into();
     }
@@ -175,13 +176,17 @@ impl Engine<'_> {
         scope: &Local<'_>,
     ) -> Result<ApprovalAsk, JournalError> {
         let info = self.program.info();
+        let mut does = preview.clone();
+        if let Some(does) = does.as_object_mut() {
+            does.remove("notes");
+        }
         let agreed_to = json!({
             "playbook": info.sha256,
             "project": info.project_sha256,
             "path": path.to_string(),
             "type": step.ty.name(),
             "config": config,
-            "preview": preview,
+            "preview": does,
         });
         let digest = self
             .shared

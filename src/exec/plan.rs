@@ -353,6 +353,10 @@ impl Engine<'_> {
         if matches!(preview, Preview::Unknown { .. }) {
             return None;
         }
+        let mut preview = preview.clone();
+        if let Preview::Change(change) = &mut preview {
+            change.notes.clear();
+        }
         let does = json!({
             "path": path.to_string(),
             "type": step.ty.name(),
@@ -467,6 +471,9 @@ impl Engine<'_> {
                 }
                 for item in &mut change.items {
                     *item = self.redact(item);
+                }
+                for note in &mut change.notes {
+                    *note = self.redact(note);
                 }
                 change.diff = change.diff.as_ref().map(|diff| self.redact(diff));
             }

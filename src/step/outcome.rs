@@ -187,4 +187,8 @@ pub struct Change {
     pub items: Vec<String>,
     /// A textual difference, where there is one.
     pub diff: Option<String>,
+    /// How things stand at this moment, one a line: who is in the way, what space there is. Whoever
+    /// decides should know it, but it is nothing that is agreed to or planned: it may be otherwise when
+    /// the step runs.
+    pub notes: Vec<String>,
 }

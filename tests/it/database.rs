@@ -4,4 +4,5 @@ mod maintenance;
 mod purge;
 mod redis;
 mod sessions;
+mod shipped;
 mod sql;

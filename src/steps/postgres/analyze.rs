@@ -137,7 +137,7 @@ impl Act for Analyze {
         if chosen.due.is_empty() {
             return Ok(Preview::NoChange);
         }
-        let item = |table: &Table| {
+        let note = |table: &Table| {
             let changed = match table.never_analyzed {
                 true => "never analyzed".to_owned(),
                 false => format!("{} rows changed", count(table.changed)),
@@ -148,12 +148,13 @@ impl Act for Analyze {
         counts.insert("tables".to_owned(), json!(chosen.due.len()));
         counts.insert("others".to_owned(), json!(chosen.others.len()));
         let tables = plural(chosen.due.len(), "table");
-        let (looked, shown) = (count(chosen.looked as u64), session.shown());
+        let shown = session.shown();
         Ok(Preview::Change(Change {
-            summary: format!("analyze {tables} of {looked} in {shown}"),
+            summary: format!("analyze {tables} in {shown}"),
             counts,
-            items: chosen.due.iter().map(item).collect(),
-            diff: None,
+            items: chosen.due.iter().map(|it| it.shown.clone()).collect(),
+            notes: chosen.due.iter().map(note).collect(),
+            ..Change::default()
         }))
     }
 

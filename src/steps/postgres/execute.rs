@@ -180,7 +180,7 @@ impl Act for Execute {
             summary,
             counts,
             items,
-            diff: None,
+            ..Change::default()
         }))
     }
 

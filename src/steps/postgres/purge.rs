@@ -253,7 +253,7 @@ impl Act for Purge {
             summary,
             counts,
             items: subject.items(),
-            diff: None,
+            ..Change::default()
         }))
     }
 

@@ -218,7 +218,7 @@ impl Act for Sequences {
             summary: format!("move up {behind} of {of} in {shown}"),
             counts,
             items,
-            diff: None,
+            ..Change::default()
         }))
     }
 
@@ -313,7 +313,7 @@ fn judge(config: &Config, seen: &[Seen]) -> (Outputs, Vec<Finding>) {
     let bad = findings.iter().any(|finding| finding.level > Level::Ok);
     if !bad {
         let sequences = plural(seen.len(), "sequence");
-        let message = format!("{sequences} ahead of their columns, and far from their ends");
+        let message = format!("{sequences}, none behind its columns or near its end");
         findings.push(Finding::ok(&config.connection.name, message));
     }
     (outputs, findings)

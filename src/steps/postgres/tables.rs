@@ -136,8 +136,6 @@ pub(super) struct Chosen {
     pub due: Vec<Table>,
     /// Those that need it and are others'; none where tables were asked for by name.
     pub others: Vec<Table>,
-    /// How many there are.
-    pub looked: usize,
     /// Whether tables were asked for by name.
     pub named: bool,
 }
@@ -163,16 +161,10 @@ pub(super) async fn choose(
         let help = "turn on `track_counts`, or leave out the limits";
         return Err(StepError::permanent(message).with_help(help));
     }
-    let looked = tables.len();
     let due = tables.into_iter().filter(|table| is_due(table));
     let named = names.is_some();
     let (due, others) = due.partition(|table| named || table.permitted);
-    Ok(Chosen {
-        due,
-        others,
-        looked,
-        named,
-    })
+    Ok(Chosen { due, others, named })
 }
 
 /// The numbers of the tables of these names.
@@ -331,7 +323,6 @@ mod tests {
         let chosen = Chosen {
             due: Vec::new(),
             others: vec![table("bob"), table("alice"), table("bob")],
-            looked: 3,
             named: false,
         };
         let finding = chosen.others("main", "analyzed").unwrap();

@@ -322,7 +322,7 @@ fn change(
     forecasts: &HashMap<u32, Forecast>,
     shown: &str,
 ) -> Change {
-    let item = |table: &Table| {
+    let note = |table: &Table| {
         let all = table.live + table.dead;
         let dead = format!("{} of {} rows are dead", count(table.dead), count(all));
         match forecasts.get(&table.oid) {
@@ -331,28 +331,21 @@ fn change(
         }
     };
     let mut counts = Map::new();
-    let mut add = |name: &str, value: Value| counts.insert(name.to_owned(), value);
-    add("tables", json!(chosen.due.len()));
-    add("others", json!(chosen.others.len()));
-    let dead: u64 = chosen.due.iter().map(|table| table.dead).sum();
-    add("dead_rows", json!(dead));
-    let verb = if config.full { "rewrite" } else { "vacuum" };
+    counts.insert("tables".to_owned(), json!(chosen.due.len()));
+    counts.insert("others".to_owned(), json!(chosen.others.len()));
     let tables = plural(chosen.due.len(), "table");
-    let mut summary = format!("{verb} {tables} with {} dead rows in {shown}", count(dead));
-    if config.full {
-        let bytes: u64 = forecasts.values().map(|it| it.size.bytes).sum();
-        let needed = forecasts.values().map(|it| it.size.needed).max();
-        add("bytes", json!(bytes));
-        add("bytes_needed", json!(needed.unwrap_or(0)));
-        summary.push_str(", each locked against everybody meanwhile");
-    }
+    let mut summary = match config.full {
+        true => format!("rewrite {tables} in {shown}, each locked against everybody meanwhile"),
+        false => format!("vacuum {tables} in {shown}"),
+    };
     if let Some(window) = config.window {
         summary.push_str(&format!(", from {window} o'clock"));
     }
     Change {
         summary,
         counts,
-        items: chosen.due.iter().map(item).collect(),
+        items: chosen.due.iter().map(|table| table.shown.clone()).collect(),
+        notes: chosen.due.iter().map(note).collect(),
         diff: None,
     }
 }

@@ -435,7 +435,7 @@ impl Wanted<'_> {
             summary,
             counts,
             items: shown.map(|found| found.to_string()).collect(),
-            diff: None,
+            ..Change::default()
         }))
     }
 

@@ -152,7 +152,7 @@ impl Act for Delete {
             summary,
             counts: Map::from_iter([("keys".to_owned(), json!(found.len()))]),
             items: keys::listed(found.iter()),
-            diff: None,
+            ..Change::default()
         }))
     }
 

@@ -185,7 +185,7 @@ impl Act for Purge {
             summary,
             counts: Map::from_iter([("keys".to_owned(), json!(found.keys.len()))]),
             items: keys::listed(found.keys.iter()),
-            diff: None,
+            ..Change::default()
         }))
     }
 

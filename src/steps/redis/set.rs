@@ -145,8 +145,8 @@ impl Act for Set {
         Ok(Preview::Change(Change {
             summary,
             counts,
-            items: Vec::new(),
             diff: diff(&config, &found, host.scope()),
+            ..Change::default()
         }))
     }
 

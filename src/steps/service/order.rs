@@ -84,7 +84,7 @@ pub(super) async fn preview(order: &Order, host: &Observe) -> Result<Preview, St
         summary,
         counts: counts.as_object().cloned().unwrap_or_default(),
         items,
-        diff: None,
+        ..Change::default()
     }))
 }
 
