@@ -66,11 +66,14 @@ impl Engine<'_> {
         };
         self.recorder
             .record(Some(&path), None, Event::ForeachExpand(expand))?;
-        let list = serde_json::Value::Array(items.clone());
-        match self.gate(at, &path, &list, &self.world.local()).await? {
-            Gate::Open => {}
-            Gate::End(end) => return Ok(*end),
-            Gate::Wait => return Ok(End::waiting()),
+        // Nobody is asked about nothing.
+        if !items.is_empty() {
+            let list = serde_json::Value::Array(items.clone());
+            match self.gate(at, &path, &list, &self.world.local()).await? {
+                Gate::Open => {}
+                Gate::End(end) => return Ok(*end),
+                Gate::Wait => return Ok(End::waiting()),
+            }
         }
         let ends = self.items(at, foreach, items).await?;
         let took = self.clock.now().since(started).as_millis();

@@ -1,5 +1,7 @@
 //! Databases: what is asked of them, what is changed in them, and what happens where they are in trouble.
 
+mod faults;
+mod indexes;
 mod maintenance;
 mod purge;
 mod redis;

@@ -6,7 +6,6 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::checks::hidden::{after, as_nobody, as_nobody_after};
-use crate::support::lifetime;
 use crate::support::run::{Ran, Runbook};
 use crate::support::systemd::SystemdHost;
 use crate::support::wait;
@@ -30,9 +29,7 @@ fn lenient(steps: &[&str]) -> Runbook {
 }
 
 fn written(steps: &[&str], more: &str) -> Runbook {
-    // Runs of one playbook would wait for each other.
-    let name = lifetime::serial();
-    let mut text = format!("runbook: v1\nname: services-{name}\nsteps:\n");
+    let mut text = "runbook: v1\nname: services\nsteps:\n".to_owned();
     for (at, step) in steps.iter().enumerate() {
         text.push_str(&format!("  - {{ id: s{at}, {more}{step} }}\n"));
     }

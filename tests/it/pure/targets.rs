@@ -170,6 +170,15 @@ fn redis(name: &str) -> Option<&'static str> {
         "redis.purge" => ", pattern: 'nobody:*', without_ttl: true",
         "redis.set" => ", key: nobody, value: x, if: present",
         "redis.slowlog" => "",
+        "postgres.index_bloat"
+        | "postgres.invalid_indexes"
+        | "postgres.ping"
+        | "postgres.table_sizes" => "",
+        "postgres.execute" => ", sql: \"COMMENT ON DATABASE postgres IS 'mine'\"",
+        "postgres.query" => ", sql: SELECT 1",
+        // It has one index, that of its large values, and nobody uses it.
+        "postgres.reindex" => ", table: information_schema.sql_features",
+        "postgres.unused_indexes" => ", min_age: 0s",
         _ => return None,
     })
 }

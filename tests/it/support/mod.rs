@@ -19,6 +19,7 @@ pub mod oracle;
 pub mod pgbouncer;
 pub mod postgres;
 pub mod process;
+pub mod proxy;
 pub mod redis;
 pub mod run;
 pub mod session;

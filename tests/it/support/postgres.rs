@@ -40,6 +40,8 @@ pub struct Options {
     pub max_connections: Option<u32>,
     /// Takes TLS connections, with a certificate of the test authority for `localhost` and 127.0.0.1.
     pub tls: bool,
+    /// Another certificate than a good one.
+    pub certificate: Option<Subject>,
     /// Further lines of `postgresql.conf`.
     pub settings: Vec<String>,
 }
@@ -352,7 +354,8 @@ fn configure(data: &Path, options: &Options) {
         writeln!(lines, "max_connections = {max}").unwrap();
     }
     if options.tls {
-        let certificate = Authority::shared().issue(&Subject::default());
+        let subject = options.certificate.clone().unwrap_or_default();
+        let certificate = Authority::shared().issue(&subject);
         let owner = fs::metadata(data).expect("the data folder is there");
         for (name, pem) in [
             ("server.crt", certificate.chain()),

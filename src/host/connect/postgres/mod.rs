@@ -8,6 +8,7 @@
 mod effect;
 mod error;
 mod identity;
+mod linger;
 mod lock;
 mod notice;
 mod observe;
@@ -233,10 +234,9 @@ impl Reached {
             pool: Arc::clone(&self.pool),
             identity: identity.clone(),
             usable,
-            place,
         };
         Ok(Taken {
-            lease: Lease::of(session, home),
+            lease: Lease::of(session, home, place),
             identity,
             reserve: usable == reserve,
         })
@@ -252,6 +252,7 @@ impl Reached {
         if let Some(found) = self.pool.take_soon(scope, usable).await {
             return Ok(found);
         }
+        self.pool.make_room(scope).await;
         let session = opening.open().await?;
         let identity = session.identity(scope, opening.allowance).await?;
         Ok((Arc::new(session), identity))

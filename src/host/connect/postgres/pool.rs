@@ -132,6 +132,23 @@ impl Pool {
         }
     }
 
+    /// Makes room for one more, whose place is taken already: those that nobody uses count as well, and
+    /// one of another use may be in the way. It is closed.
+    pub(super) async fn make_room(&self, scope: &Scope) {
+        loop {
+            let too_many = {
+                let mut idle = self.idle();
+                match idle.len() > self.places.available_permits() {
+                    true => idle.remove(0),
+                    false => return,
+                }
+            };
+            if let Some(session) = Arc::into_inner(too_many.session) {
+                session.close(scope).await;
+            }
+        }
+    }
+
     fn put(self: &Arc<Self>, session: Arc<Session>, identity: PgIdentity, usable: Use) {
         let since = self.clock.now();
         self.idle().push(Idle {
@@ -194,6 +211,8 @@ async fn sweep(pool: Weak<Pool>, clock: Clock) {
 pub(super) struct Lease {
     session: Arc<Session>,
     home: Option<Home>,
+    /// Its place among the sessions of the run, for as long as it is open or in use.
+    place: Option<OwnedSemaphorePermit>,
 }
 
 /// Where a session goes back to.
@@ -202,8 +221,6 @@ pub(super) struct Home {
     pub pool: Arc<Pool>,
     pub identity: PgIdentity,
     pub usable: Use,
-    #[expect(dead_code, reason = "held until the session is given back")]
-    pub place: Option<OwnedSemaphorePermit>,
 }
 
 /// A session that was found or opened.
@@ -219,14 +236,16 @@ impl Lease {
         Self {
             session: Arc::new(session),
             home: None,
+            place: None,
         }
     }
 
     /// Of a session that goes back.
-    pub fn of(session: Arc<Session>, home: Home) -> Self {
+    pub fn of(session: Arc<Session>, home: Home, place: Option<OwnedSemaphorePermit>) -> Self {
         Self {
             session,
             home: Some(home),
+            place,
         }
     }
 
@@ -241,12 +260,15 @@ impl Lease {
     }
 
     /// Ends the session, or gives it back.
-    pub async fn close(self, scope: &Scope) {
+    pub async fn close(mut self, scope: &Scope) {
         let (session, alone) = (Arc::clone(&self.session), self.home.is_none());
+        // Somebody else opens one when this one is gone, and not before.
+        let place = self.place.take();
         drop(self);
         if alone && let Some(session) = Arc::into_inner(session) {
             session.close(scope).await;
         }
+        drop(place);
     }
 }
 

@@ -14,11 +14,12 @@ use tokio_postgres::{AsyncMessage, Client, NoTls, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::error::{explain, refused};
+use super::linger::Lingering;
 use super::notice::{Notice, Notices};
 use super::sql::{Sql, literal};
 use super::url::{Host, Session as Wanted, Target, TlsPolicy};
 use crate::base::Duration;
-use crate::host::net::{Allowance, Stopped, Stream, dial};
+use crate::host::net::{Allowance, Stopped, dial};
 use crate::host::reach::{Obstacle, ReachError};
 use crate::host::tls::{Tls, Verify};
 use crate::host::{Observe, Scope};
@@ -109,7 +110,7 @@ impl Opening<'_> {
                 action: action.clone(),
                 ..error
             })?;
-        let handshake = self.handshake(host, tls.as_ref(), stream);
+        let handshake = self.handshake(host, tls.as_ref(), Lingering::new(stream));
         let (client, driver) = match scope.within(allowance, handshake).await {
             Ok(Ok(pair)) => pair,
             Ok(Err(error)) => return Err(explain(action, &error, tls.as_ref())),
@@ -149,7 +150,7 @@ impl Opening<'_> {
         &self,
         host: &Host,
         tls: Option<&Tls>,
-        stream: Box<dyn Stream>,
+        stream: Lingering,
     ) -> Result<(Client, Driver), tokio_postgres::Error> {
         let mut login = self.target.login.clone();
         login.application_name(application_name(self.observe.scope()));
@@ -168,11 +169,11 @@ impl Opening<'_> {
     }
 }
 
-type Made = <MakeRustlsConnect as MakeTlsConnect<Box<dyn Stream>>>::TlsConnect;
+type Made = <MakeRustlsConnect as MakeTlsConnect<Lingering>>::TlsConnect;
 
 fn connector(tls: &Tls, name: &str) -> Made {
     let mut maker = MakeRustlsConnect::new(ClientConfig::clone(tls.config()));
-    let Ok(made) = MakeTlsConnect::<Box<dyn Stream>>::make_tls_connect(&mut maker, name);
+    let Ok(made) = MakeTlsConnect::<Lingering>::make_tls_connect(&mut maker, name);
     made
 }
 
@@ -184,7 +185,7 @@ fn ssl_mode(policy: TlsPolicy) -> tokio_postgres::config::SslMode {
     }
 }
 
-fn drive<T>(mut connection: tokio_postgres::Connection<Box<dyn Stream>, T>) -> Driver
+fn drive<T>(mut connection: tokio_postgres::Connection<Lingering, T>) -> Driver
 where
     T: tokio_postgres::tls::TlsStream + Unpin + Send + 'static,
 {
@@ -319,6 +320,7 @@ impl Session {
         let token = self.client.cancel_token();
         let request = async {
             let stream = dial(scope, &self.host.endpoint, allowance).await.ok()?;
+            let stream = Lingering::new(stream);
             match &self.tls {
                 None => token.cancel_query_raw(stream, NoTls).await.ok(),
                 Some(tls) => {
