@@ -172,6 +172,19 @@ impl fmt::Display for Endpoint {
     }
 }
 
+/// Whether `text` is an IP address, or a network of them: `10.0.0.0/8`.
+pub fn is_network(text: &str) -> bool {
+    let (address, bits) = match text.split_once('/') {
+        Some((address, bits)) => (address, Some(bits)),
+        None => (text, None),
+    };
+    let Ok(address) = address.parse::<IpAddr>() else {
+        return false;
+    };
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    bits.is_none_or(|bits| bits.parse::<u8>().is_ok_and(|bits| bits <= most))
+}
+
 /// A connection to `endpoint`. Its addresses are tried in turn, each with its share of the time.
 ///
 /// # Errors

@@ -94,7 +94,7 @@ impl Scope {
     }
 
     /// Tells whoever watches how far a long step has come. `unit` is `bytes`, `rows`, `files`,
-    /// `lines` or `tables`.
+    /// `lines` or `tables`; where it waits, that too: `rows, waiting for a standby`.
     pub fn progress(&self, done: u64, total: Option<u64>, unit: &'static str) {
         let event = Transient::Progress {
             path: self.path.clone(),

@@ -2,6 +2,7 @@
 
 mod faults;
 mod indexes;
+mod looks;
 mod maintenance;
 mod purge;
 mod redis;

@@ -117,9 +117,21 @@ pub struct Group {
     pub longest_s: Option<f64>,
 }
 
+/// Which sessions are clients'. Of others than its own, a login without `pg_read_all_stats` sees neither
+/// state nor kind, but whose they are and in which database: the server's own processes have no user, and
+/// walsenders no database.
+macro_rules! clients {
+    () => {
+        "(backend_type = 'client backend' \
+           OR backend_type IS NULL AND usesysid IS NOT NULL AND datid IS NOT NULL) \
+         AND pid <> pg_backend_pid()"
+    };
+}
+
 /// PostgreSQL's manual, "The Statistics Collector", `pg_stat_activity`. `reserved_connections` is there
 /// from 16 on.
-const COUNTS: &str = "SELECT current_setting('max_connections')::int AS max_connections, \
+const COUNTS: &str = concat!(
+    "SELECT current_setting('max_connections')::int AS max_connections, \
      current_setting('superuser_reserved_connections')::int \
        + coalesce(current_setting('reserved_connections', true)::int, 0) AS reserved, \
      count(*) AS clients, 0::float8 AS percent, \
@@ -129,15 +141,18 @@ const COUNTS: &str = "SELECT current_setting('max_connections')::int AS max_conn
      count(*) FILTER (WHERE wait_event_type = 'Lock') AS waiting, \
      count(*) FILTER (WHERE state IS NULL) AS hidden, \
      extract(epoch FROM max(clock_timestamp() - xact_start))::float8 AS oldest_transaction_s \
-     FROM pg_stat_activity \
-     WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
+     FROM pg_stat_activity WHERE ",
+    clients!()
+);
 
-const GROUPS: &str = "SELECT datname AS database, usename AS user, \
+const GROUPS: &str = concat!(
+    "SELECT datname AS database, usename AS user, \
      coalesce(application_name, '') AS application, state, count(*) AS sessions, \
      extract(epoch FROM max(clock_timestamp() - state_change))::float8 AS longest_s \
-     FROM pg_stat_activity \
-     WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() \
-     GROUP BY 1, 2, 3, 4 ORDER BY sessions DESC, 1, 2, 3, 4 LIMIT 50";
+     FROM pg_stat_activity WHERE ",
+    clients!(),
+    " GROUP BY 1, 2, 3, 4 ORDER BY sessions DESC, 1, 2, 3, 4 LIMIT 50"
+);
 
 impl StepType for Activity {
     const NAME: &'static str = "postgres.activity";

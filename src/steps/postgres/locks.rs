@@ -1,13 +1,13 @@
 //! `postgres.locks`: who waits for a lock, and who is to blame.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod chains;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use self::chains::{Seen, chains};
 use super::asking::{self, Asking, Server, thirty_seconds};
 use super::limits::{Limits, shown};
-use super::text::one_line;
 use crate::base::Duration;
 use crate::base::count::plural;
 use crate::event::{EffectClass, Finding, Level, RepeatClass};
@@ -147,24 +147,6 @@ pub struct Root {
     pub holds_up: Vec<String>,
 }
 
-/// A session as the server describes it.
-#[derive(Clone, Debug, Default, Deserialize)]
-struct Seen {
-    pid: i32,
-    user: Option<String>,
-    database: Option<String>,
-    application: Option<String>,
-    backend: Option<String>,
-    state: Option<String>,
-    transaction_s: Option<f64>,
-    query: Option<String>,
-    waited_s: Option<f64>,
-    lock: Option<String>,
-    mode: Option<String>,
-    relation: Option<String>,
-    blocked_by: Option<Vec<i32>>,
-}
-
 // `pg_locks` is read once: it takes every partition of the lock table for a moment, as `pg_blocking_pids`
 // does for each session that it is asked about, so it is asked about those that wait and no others.
 // Everybody may read both. A wait for another transaction names no table; the lock on a row that the
@@ -242,109 +224,6 @@ async fn sessions(asking: &Asking<'_>) -> Result<Vec<Seen>, ReachError> {
     asking
         .records(Sql::new(HEAD).then(since).then(TAIL), &[])
         .await
-}
-
-/// Who waits for whom, and who is at the root.
-fn chains(seen: &[Seen]) -> Outputs {
-    let mut blocked: Vec<Blocked> = seen.iter().filter_map(Seen::blocked).collect();
-    // Those of whom it is not known how long they wait come last.
-    blocked.sort_by(|a, b| descending(a.waited_s, b.waited_s).then(a.pid.cmp(&b.pid)));
-    let waiting: BTreeSet<i32> = blocked.iter().map(|it| it.pid).collect();
-    let mut ahead_of: BTreeMap<i32, Vec<&Blocked>> = BTreeMap::new();
-    for waiter in &blocked {
-        for &blocker in &waiter.blocked_by {
-            ahead_of.entry(blocker).or_default().push(waiter);
-        }
-    }
-    let roots = seen.iter().filter(|it| !waiting.contains(&it.pid));
-    let mut roots: Vec<Root> = { roots.filter(|it| ahead_of.contains_key(&it.pid)) }
-        .map(|it| it.root(&ahead_of, &blocked))
-        .collect();
-    roots.sort_by(|a, b| {
-        let by_number = b.blocks_in_all.cmp(&a.blocks_in_all);
-        by_number
-            .then(descending(a.longest_wait_s, b.longest_wait_s))
-            .then(a.pid.cmp(&b.pid))
-    });
-    Outputs {
-        longest_wait_s: blocked.first().and_then(|it| it.waited_s),
-        blocked,
-        roots,
-    }
-}
-
-fn descending(a: Option<f64>, b: Option<f64>) -> std::cmp::Ordering {
-    let or_least = |wait: Option<f64>| wait.unwrap_or(f64::NEG_INFINITY);
-    or_least(b).total_cmp(&or_least(a))
-}
-
-impl Seen {
-    fn blocked(&self) -> Option<Blocked> {
-        let mut blocked_by = self.blocked_by.clone().unwrap_or_default();
-        // Those of a parallel query can be named more than once.
-        blocked_by.sort_unstable();
-        blocked_by.dedup();
-        // Between the look at the locks and the question who is in the way it got its lock.
-        if blocked_by.is_empty() {
-            return None;
-        }
-        let mode = self.mode.as_deref().unwrap_or("a lock");
-        let mut waits_for = match &self.lock {
-            Some(lock) => format!("{mode} on {lock}"),
-            None => mode.to_owned(),
-        };
-        if let Some(relation) = &self.relation {
-            waits_for.push(' ');
-            waits_for.push_str(relation);
-        }
-        Some(Blocked {
-            pid: self.pid,
-            user: self.user.clone(),
-            database: self.database.clone(),
-            application: self.application.clone().unwrap_or_default(),
-            backend: self.backend.clone(),
-            state: self.state.clone(),
-            waited_s: self.waited_s.map(|wait| wait.max(0.0)),
-            waits_for,
-            query: self.query.as_deref().map(one_line),
-            blocked_by,
-        })
-    }
-
-    fn root(&self, ahead_of: &BTreeMap<i32, Vec<&Blocked>>, blocked: &[Blocked]) -> Root {
-        let mut behind: BTreeSet<i32> = BTreeSet::new();
-        let mut open = vec![self.pid];
-        while let Some(pid) = open.pop() {
-            for waiter in ahead_of.get(&pid).into_iter().flatten() {
-                if behind.insert(waiter.pid) {
-                    open.push(waiter.pid);
-                }
-            }
-        }
-        let mut holds_up: Vec<String> = Vec::new();
-        let behind: Vec<&Blocked> = { blocked.iter() }
-            .filter(|it| behind.contains(&it.pid))
-            .collect();
-        for waiter in &behind {
-            if !holds_up.contains(&waiter.waits_for) {
-                holds_up.push(waiter.waits_for.clone());
-            }
-        }
-        Root {
-            pid: self.pid,
-            user: self.user.clone(),
-            database: self.database.clone(),
-            application: self.application.clone().unwrap_or_default(),
-            backend: self.backend.clone(),
-            state: self.state.clone(),
-            transaction_s: self.transaction_s.map(|age| age.max(0.0)),
-            query: self.query.as_deref().map(one_line),
-            blocks_directly: ahead_of.get(&self.pid).map_or(0, Vec::len),
-            blocks_in_all: behind.len(),
-            longest_wait_s: behind.first().and_then(|it| it.waited_s),
-            holds_up,
-        }
-    }
 }
 
 fn judge(config: &Config, shown_as: &str, found: &Outputs) -> Vec<Finding> {
@@ -454,9 +333,8 @@ mod tests {
         let found = chains(&all);
         assert_eq!(found.longest_wait_s, Some(9.0));
         assert_eq!(found.blocked[1].blocked_by, [1, 2]);
-        let [root] = found.roots.as_slice() else {
-            panic!("{:?}", found.roots)
-        };
+        let root = &found.roots[0];
+        assert_eq!(found.roots.len(), 1);
         assert_eq!(root.pid, 1);
         assert_eq!((root.blocks_directly, root.blocks_in_all), (2, 3));
         assert_eq!(root.holds_up, ["ShareLock on relation"]);

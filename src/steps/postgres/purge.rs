@@ -277,10 +277,12 @@ impl Act for Purge {
                 Ok(outcome.with_findings(findings))
             }
             Err(error) => {
-                let (gone, said) = (count(outputs.deleted), &error.message);
-                let message =
-                    format!("{said}; {gone} rows are gone by then, and the rest is there");
-                let mut error = StepError { message, ..error }.with_outputs(&outputs);
+                let mut error = error.with_outputs(&outputs);
+                if outputs.passes > 0 {
+                    let gone = count(outputs.deleted);
+                    let more = format!("; {gone} rows are gone by then, and the rest is there");
+                    error.message.push_str(&more);
+                }
                 error.findings = findings;
                 Err(error)
             }

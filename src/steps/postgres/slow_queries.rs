@@ -1,8 +1,11 @@
 //! `postgres.slow_queries`: which statements take the time.
 
+mod extension;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use self::extension::{EXTENSION, Extension, Source};
 use super::asking::{self, Asking, Server, thirty_seconds};
 use super::limits::{Limits, shown};
 use super::text::one_line;
@@ -150,42 +153,6 @@ pub struct Query {
     pub hit_percent: Option<f64>,
 }
 
-/// What is known of the extension.
-#[derive(Debug, Deserialize)]
-struct Extension {
-    database: String,
-    version: Option<String>,
-    schema: Option<String>,
-    /// Whether the server has the files for it.
-    available: bool,
-    preloaded: bool,
-    counting: bool,
-    readable: Option<bool>,
-    /// Whether times have the names of 1.8 and later.
-    renamed: Option<bool>,
-    has_info: Option<bool>,
-}
-
-// The settings of a library are there once the server has loaded it at its start. Which columns the view
-// has is asked of the view itself: it is as old as the last CREATE or ALTER EXTENSION, whatever the
-// server's version. PostgreSQL's manual, "pg_stat_statements"; `total_time` became `total_exec_time` in
-// version 1.8 of the extension (PostgreSQL 13).
-const EXTENSION: &str = "SELECT current_database() AS database, e.extversion AS version, \
-     n.nspname AS schema, \
-     EXISTS (SELECT FROM pg_available_extensions WHERE name = 'pg_stat_statements') AS available, \
-     EXISTS (SELECT FROM pg_settings WHERE name = 'pg_stat_statements.max') AS preloaded, \
-     coalesce(current_setting('compute_query_id', true), 'auto') <> 'off' \
-       AND coalesce(current_setting('pg_stat_statements.track', true), 'top') <> 'none' AS counting, \
-     has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(v.oid, 'SELECT') AS readable, \
-     EXISTS (SELECT FROM pg_attribute \
-       WHERE attrelid = v.oid AND attname = 'total_exec_time') AS renamed, \
-     EXISTS (SELECT FROM pg_class i WHERE i.relnamespace = n.oid \
-       AND i.relname = 'pg_stat_statements_info' AND has_table_privilege(i.oid, 'SELECT')) AS has_info \
-     FROM (SELECT) AS one \
-     LEFT JOIN pg_extension e ON e.extname = 'pg_stat_statements' \
-     LEFT JOIN pg_namespace n ON n.oid = e.extnamespace \
-     LEFT JOIN pg_class v ON v.relnamespace = n.oid AND v.relname = 'pg_stat_statements'";
-
 impl StepType for SlowQueries {
     const NAME: &'static str = "postgres.slow_queries";
     const EFFECT: EffectClass = EffectClass::Read;
@@ -223,60 +190,6 @@ impl Look for SlowQueries {
             list(&config, &source, asking, outputs).await
         })
         .await
-    }
-}
-
-/// Where statements can be read.
-struct Source<'a> {
-    schema: &'a str,
-    /// What follows `total_`, `mean_` and `max_` in the columns' names.
-    renamed: bool,
-    has_info: bool,
-}
-
-impl Extension {
-    /// Where to read; else why not, and what to do.
-    fn source(&self) -> Result<Source<'_>, (String, String)> {
-        let database = &self.database;
-        let preload =
-            "add `pg_stat_statements` to `shared_preload_libraries` and restart the server";
-        let Some(schema) = &self.schema else {
-            let message = format!(
-                "database {database} does not have the extension pg_stat_statements, so nobody counts \
-                 what its statements take"
-            );
-            let create = "`CREATE EXTENSION pg_stat_statements` in it";
-            let help = match (self.available, self.preloaded) {
-                (false, _) => format!(
-                    "install PostgreSQL's contrib modules on the server's machine, {preload}, then \
-                     {create}"
-                ),
-                (true, false) => format!("{preload}, then {create}"),
-                (true, true) => create.to_owned(),
-            };
-            return Err((message, help));
-        };
-        if !self.preloaded {
-            let message = "the extension pg_stat_statements is there, and the server has not loaded its \
-                           library at its start, so it counts nothing";
-            return Err((message.to_owned(), preload.to_owned()));
-        }
-        if self.readable != Some(true) {
-            let message = "this login may not read what pg_stat_statements has counted";
-            let help = "`GRANT USAGE` on its schema and `GRANT SELECT` on its view, and make the login a \
-                        member of `pg_read_all_stats`";
-            return Err((message.to_owned(), help.to_owned()));
-        }
-        if !self.counting {
-            let message = "pg_stat_statements is there, and is told to count nothing";
-            let help = "set `compute_query_id = auto` and `pg_stat_statements.track = top`";
-            return Err((message.to_owned(), help.to_owned()));
-        }
-        Ok(Source {
-            schema,
-            renamed: self.renamed == Some(true),
-            has_info: self.has_info == Some(true),
-        })
     }
 }
 
@@ -427,7 +340,7 @@ fn judge(config: &Config, shown_as: &str, number: &Number, by_mean: &[Query]) ->
 
 #[cfg(test)]
 mod tests {
-    use super::{Config, Extension, Number, Query, Source, first, judge};
+    use super::{Config, Number, Query, Source, first, judge};
     use crate::event::Level;
     use serde_json::json;
 
@@ -452,28 +365,6 @@ mod tests {
         assert!(ask(true).contains("ORDER BY s.total_exec_time DESC"));
         assert!(ask(false).contains("ORDER BY s.total_time DESC"));
         assert!(ask(false).contains("FROM \"My \"\"Stats\"\"\".\"pg_stat_statements\" s"));
-    }
-
-    #[test]
-    fn what_is_missing_is_said_with_its_cure() {
-        let cure = |facts: serde_json::Value| {
-            let mut whole = json!({ "database": "shop", "version": "1.10", "schema": "public",
-                "available": true, "preloaded": true, "counting": true, "readable": true, "renamed": true,
-                "has_info": true });
-            let into = whole.as_object_mut().unwrap();
-            into.extend(facts.as_object().unwrap().clone());
-            let extension: Extension = serde_json::from_value(whole).unwrap();
-            extension.source().err().map(|(_, help)| help)
-        };
-        assert_eq!(cure(json!({})), None);
-        let absent = cure(json!({ "schema": null })).unwrap();
-        assert_eq!(absent, "`CREATE EXTENSION pg_stat_statements` in it");
-        let absent = cure(json!({ "schema": null, "preloaded": false, "available": false }));
-        assert!(absent.unwrap().contains("contrib"));
-        let unloaded = cure(json!({ "preloaded": false })).unwrap();
-        assert!(unloaded.contains("shared_preload_libraries"));
-        let closed = cure(json!({ "readable": false })).unwrap();
-        assert!(closed.contains("GRANT SELECT"));
     }
 
     #[test]

@@ -112,6 +112,9 @@ impl World {
             name if name.starts_with("service.") => {
                 (service(name)?, Trip::Socket("system_bus_socket"))
             }
+            name if name.starts_with("service.") => {
+                (service(name)?, Trip::Socket("system_bus_socket"))
+            }
             _ => return None,
         };
         Some((config.to_owned(), trip))
@@ -156,7 +159,7 @@ fn postgres(name: &str) -> Option<&'static str> {
         "postgres.execute" => ", sql: \"COMMENT ON DATABASE postgres IS 'mine'\"",
         "postgres.query" => ", sql: SELECT 1",
         "postgres.cancel" | "postgres.terminate" => ", pids: [1]",
-        "postgres.purge" => ", table: pg_catalog.pg_description, where: false",
+        "postgres.purge" => ", table: pg_catalog.pg_description, where: 'false'",
         _ => return None,
     })
 }
