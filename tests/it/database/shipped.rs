@@ -81,7 +81,11 @@ fn a_dry_run_of_each_touches_nothing() {
             .args(["run", "--dry-run", "playbook.yaml"]);
         let (ran, calls) = traced(run);
         ran.expect_code(0);
-        let touched: Vec<&Call> = calls.iter().filter(|call| !is_pure(call)).collect();
+        // Beside what every dry-run does, it looks whose the playbook and its project file are.
+        let looks = |call: &&Call| call.name == "statx" && call.rest.contains("/playbook.yaml\"");
+        let touched: Vec<&Call> = { calls.iter() }
+            .filter(|call| !is_pure(call) && !looks(call))
+            .collect();
         assert!(touched.is_empty(), "{name}: {touched:#?}");
     }
 }
