@@ -217,7 +217,7 @@ fn is_typed(map: &Map<String, Value>) -> bool {
         _ => false,
     };
     match map.get("type") {
-        Some(ty) if has_string(ty) => map.contains_key("enum"),
+        Some(ty) if has_string(ty) => map.contains_key("enum") || map.contains_key("pattern"),
         Some(_) => true,
         None => map.contains_key("oneOf") || map.contains_key("enum"),
     }
@@ -233,6 +233,13 @@ fn descend(map: Map<String, Value>) -> Map<String, Value> {
                     .collect(),
             ),
             ("items" | "additionalProperties", value) => expressions(value),
+            ("anyOf", Value::Array(variants)) => {
+                let inside = |variant| match variant {
+                    Value::Object(map) => Value::Object(descend(map)),
+                    other => other,
+                };
+                Value::Array(variants.into_iter().map(inside).collect())
+            }
             (_, value) => value,
         };
         (key, value)

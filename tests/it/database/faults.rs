@@ -92,7 +92,7 @@ fn prepared(url: &str, steps: &str) -> Runbook {
 fn backend(server: &Postgres, text: &str) -> String {
     let sql = format!(
         "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'rb/%' AND state = 'active'
-         AND query LIKE '%{text}%'"
+         AND query LIKE '%{text}%' AND query NOT LIKE 'EXPLAIN%'"
     );
     wait::until("a backend", LIMIT, || {
         Some(server.psql(&sql)).filter(|pid| !pid.is_empty())
@@ -567,10 +567,14 @@ fn a_cancelled_run_leaves_no_session_and_no_statement() {
         assert!(begun.elapsed() < Duration::from_secs(5), "{ran}");
         ran.expect_code(130);
         assert_eq!(status(&ran, "write"), "cancelled", "{ran}");
-        let left = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'rb/%'";
-        wait::until("its end", LIMIT, || {
-            (server.psql(left) == "0").then_some(())
-        });
+        let left = "SELECT state, query FROM pg_stat_activity WHERE application_name LIKE 'rb/%'";
+        let ended = wait::try_until(LIMIT, || server.psql(left).is_empty().then_some(()));
+        assert!(
+            ended.is_some(),
+            "{}\n{}\n{ran}",
+            server.psql(left),
+            server.log()
+        );
         let cancelled = server
             .log()
             .matches("canceling statement due to user request")

@@ -122,6 +122,9 @@ impl World {
             name if name.starts_with("service.") => {
                 (service(name)?, Trip::Socket("system_bus_socket"))
             }
+            name if name.starts_with("service.") => {
+                (service(name)?, Trip::Socket("system_bus_socket"))
+            }
             _ => return None,
         };
         Some((config.to_owned(), trip))

@@ -368,14 +368,12 @@ impl<'a> PgEffect<'a> {
             Ok(answer) => return Verdict::Said(answer),
             Err(stopped) => stopped,
         };
-        self.session().cancel(scope).await;
-        let last = scope.allow(VERDICT_LIMIT).despite_end();
-        match scope.within(last, work).await {
-            Ok(Err(error)) if error.code().is_some_and(|code| code.code() == "57014") => {
+        match self.session().cancel(scope, work, VERDICT_LIMIT).await {
+            Some(Err(error)) if error.code().is_some_and(|code| code.code() == "57014") => {
                 Verdict::Cancelled(stopped)
             }
-            Ok(answer) => Verdict::Said(answer),
-            Err(_) => Verdict::Silent(stopped),
+            Some(answer) => Verdict::Said(answer),
+            None => Verdict::Silent(stopped),
         }
     }
 

@@ -8,7 +8,6 @@
 mod effect;
 mod error;
 mod identity;
-mod linger;
 mod lock;
 mod notice;
 mod observe;

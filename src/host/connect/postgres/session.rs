@@ -3,6 +3,7 @@
 //! What may be said in a session is not decided here, but by what it is lent to: see `observe`, `effect`
 //! and `lock`.
 
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,18 +15,22 @@ use tokio_postgres::{AsyncMessage, Client, NoTls, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::error::{explain, refused};
-use super::linger::Lingering;
 use super::notice::{Notice, Notices};
 use super::sql::{Sql, literal};
 use super::url::{Host, Session as Wanted, Target, TlsPolicy};
 use crate::base::Duration;
-use crate::host::net::{Allowance, Stopped, dial};
+use crate::host::net::{Allowance, Stopped, Stream, dial};
 use crate::host::reach::{Obstacle, ReachError};
 use crate::host::tls::{Tls, Verify};
 use crate::host::{Observe, Scope};
 
-/// How long a cancel request may take before the socket is closed without it.
+/// How long the server of a look is waited for that was asked to cancel it, before the socket is closed.
 const CANCEL_LIMIT: Duration = Duration::from_secs(1);
+
+/// After how long it is asked again. A server does not heed who asks while it still reads or plans the
+/// statement, and would then go on with it without us: "If we are reading a command from the client, just
+/// ignore the cancel request" (`ProcessInterrupts` in PostgreSQL's `postgres.c`).
+const ASK_AGAIN: Duration = Duration::from_millis(250);
 
 /// How long a polite end may take.
 const CLOSE_LIMIT: Duration = Duration::from_millis(200);
@@ -51,6 +56,8 @@ pub(super) struct Session {
     tls: Option<Tls>,
     /// Whether it is in the middle of something, or was left there.
     busy: AtomicBool,
+    /// Whether the server was asked to cancel something: who comes next must not be hit by that.
+    asked: AtomicBool,
     /// The server's version as a number; 0 until it was asked.
     version: AtomicU32,
 }
@@ -110,7 +117,7 @@ impl Opening<'_> {
                 action: action.clone(),
                 ..error
             })?;
-        let handshake = self.handshake(host, tls.as_ref(), Lingering::new(stream));
+        let handshake = self.handshake(host, tls.as_ref(), stream);
         let (client, driver) = match scope.within(allowance, handshake).await {
             Ok(Ok(pair)) => pair,
             Ok(Err(error)) => return Err(explain(action, &error, tls.as_ref())),
@@ -128,6 +135,7 @@ impl Opening<'_> {
             host: host.clone(),
             tls,
             busy: AtomicBool::new(false),
+            asked: AtomicBool::new(false),
             version: AtomicU32::new(0),
         };
         let wanted = self.target.session;
@@ -150,7 +158,7 @@ impl Opening<'_> {
         &self,
         host: &Host,
         tls: Option<&Tls>,
-        stream: Lingering,
+        stream: Box<dyn Stream>,
     ) -> Result<(Client, Driver), tokio_postgres::Error> {
         let mut login = self.target.login.clone();
         login.application_name(application_name(self.observe.scope()));
@@ -169,11 +177,11 @@ impl Opening<'_> {
     }
 }
 
-type Made = <MakeRustlsConnect as MakeTlsConnect<Lingering>>::TlsConnect;
+type Made = <MakeRustlsConnect as MakeTlsConnect<Box<dyn Stream>>>::TlsConnect;
 
 fn connector(tls: &Tls, name: &str) -> Made {
     let mut maker = MakeRustlsConnect::new(ClientConfig::clone(tls.config()));
-    let Ok(made) = MakeTlsConnect::<Lingering>::make_tls_connect(&mut maker, name);
+    let Ok(made) = MakeTlsConnect::<Box<dyn Stream>>::make_tls_connect(&mut maker, name);
     made
 }
 
@@ -185,7 +193,7 @@ fn ssl_mode(policy: TlsPolicy) -> tokio_postgres::config::SslMode {
     }
 }
 
-fn drive<T>(mut connection: tokio_postgres::Connection<Lingering, T>) -> Driver
+fn drive<T>(mut connection: tokio_postgres::Connection<Box<dyn Stream>, T>) -> Driver
 where
     T: tokio_postgres::tls::TlsStream + Unpin + Send + 'static,
 {
@@ -250,7 +258,8 @@ impl Session {
 
     /// Whether somebody else may go on with it: it is in the middle of nothing, and open.
     pub(super) fn is_idle(&self) -> bool {
-        !self.busy.load(Ordering::Relaxed) && !self.client.is_closed()
+        let left_alone = !self.busy.load(Ordering::Relaxed) && !self.asked.load(Ordering::Relaxed);
+        left_alone && !self.client.is_closed()
     }
 
     /// From here on it is in the middle of something, until it is told to be idle.
@@ -282,13 +291,14 @@ impl Session {
             rows.and_then(|rows| ended.map(|()| rows))
         };
         self.set_busy(true);
-        match scope.within(allowance, work).await {
+        let mut work = std::pin::pin!(work);
+        match scope.within(allowance, &mut work).await {
             Ok(answer) => {
                 self.set_busy(false);
                 answer.map_err(|error| refused(action(), &error, Some(&sql)))
             }
             Err(stopped) => {
-                self.cancel(scope).await;
+                self.cancel(scope, work, CANCEL_LIMIT).await;
                 Err(stopped.error(action()))
             }
         }
@@ -314,23 +324,45 @@ impl Session {
         begin
     }
 
-    /// Asks the server to end what this session does, as far as it listens.
-    pub(super) async fn cancel(&self, scope: &Scope) {
-        let allowance = scope.allow(CANCEL_LIMIT).despite_end();
-        let token = self.client.cancel_token();
-        let request = async {
-            let stream = dial(scope, &self.host.endpoint, allowance).await.ok()?;
-            let stream = Lingering::new(stream);
-            match &self.tls {
-                None => token.cancel_query_raw(stream, NoTls).await.ok(),
-                Some(tls) => {
-                    let connector = connector(tls, &self.host.name);
-                    token.cancel_query_raw(stream, connector).await.ok()
-                }
+    /// Asks the server to end `work`, which this session does, again and again until it says what came of
+    /// it; none where it has not in `limit`.
+    pub(super) async fn cancel<F: Future>(
+        &self,
+        scope: &Scope,
+        mut work: Pin<&mut F>,
+        limit: Duration,
+    ) -> Option<F::Output> {
+        self.asked.store(true, Ordering::Relaxed);
+        let all = scope.allow(limit).despite_end();
+        let asking = async {
+            loop {
+                self.ask_to_cancel(scope, all).await;
+                scope.clock().sleep(ASK_AGAIN).await;
+            }
+        };
+        let answered = async {
+            tokio::select! {
+                answer = &mut work => answer,
+                () = asking => std::future::pending().await,
             }
         };
         // If it does not go through, the closed socket is what is left.
-        let _ = scope.within(allowance, request).await;
+        scope.within(all, answered).await.ok()
+    }
+
+    async fn ask_to_cancel(&self, scope: &Scope, allowance: Allowance) {
+        let token = self.client.cancel_token();
+        let Ok(stream) = dial(scope, &self.host.endpoint, allowance).await else {
+            return;
+        };
+        // Without TLS nothing of the server's has to be waited for.
+        let _ = match self.tls.as_ref().filter(|_| self.is_encrypted()) {
+            None => token.cancel_query_raw(stream, NoTls).await,
+            Some(tls) => {
+                let connector = connector(tls, &self.host.name);
+                token.cancel_query_raw(stream, connector).await
+            }
+        };
     }
 
     /// Whether this host is of the kind that the URL asks for.
