@@ -25,14 +25,15 @@ pub(super) fn size_of_index(sql: Sql) -> Sql {
     )
 }
 
-/// Whether somebody works on the index `i` right now, by locks that are held until it is done: `CREATE
-/// INDEX` and `REINDEX` on its table, and both are in `pg_stat_progress_create_index`; `REINDEX` and `DROP
-/// INDEX`, CONCURRENTLY, on the index too. Both views show this much to every login.
+/// Whether somebody works on the index `i` right now. `REINDEX` and `DROP INDEX`, CONCURRENTLY, hold a lock
+/// on it until they are done; `CREATE INDEX CONCURRENTLY` holds one on its table, and tells the index in
+/// `pg_stat_progress_create_index`, but not to every login, and not in its first moment.
 pub(super) const WORKED_ON: &str = "EXISTS (SELECT FROM pg_locks k WHERE k.locktype = 'relation' \
      AND k.granted AND k.pid <> pg_backend_pid() \
      AND k.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
      AND (k.relation = i.indexrelid AND k.mode = 'ShareUpdateExclusiveLock' \
-       OR k.relation = i.indrelid AND k.pid IN (SELECT pid FROM pg_stat_progress_create_index)))";
+       OR k.relation = i.indrelid AND k.pid IN (SELECT pid FROM pg_stat_progress_create_index p \
+         WHERE coalesce(p.index_relid, 0) IN (0, i.indexrelid))))";
 
 /// Whether the invalid index `i`, called `c`, was left behind by a `REINDEX CONCURRENTLY` of the index `b`
 /// of `bi`: the manual, "REINDEX", "Rebuilding Indexes Concurrently". It has the same columns, and its

@@ -2,22 +2,23 @@
 
 mod ask;
 mod pages;
+mod read;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio_postgres::types::Type;
 
-use self::ask::{COUNTER, Candidate, Counter};
-use self::pages::Counted;
+use self::ask::Candidate;
+use self::read::{NotKnown, Reader};
 use super::asking::{self, Asking, Server, thirty_seconds};
-use crate::base::count::plural;
+use crate::base::count::count;
 use crate::base::field::Percent;
 use crate::base::{ByteSize, Duration};
 use crate::event::{EffectClass, Finding, Level, RepeatClass};
 use crate::host::Observe;
 use crate::host::connect::Conn;
 use crate::host::connect::postgres::Postgres;
-use crate::host::reach::{Obstacle, ReachError};
+use crate::host::reach::ReachError;
 use crate::step::{Description, Look, Outcome, Partial, StepError, StepType};
 
 /// The type.
@@ -251,143 +252,6 @@ async fn judge_all(
     Ok(findings)
 }
 
-/// Why the bloat of an index is not known, and what to do about it.
-struct NotKnown {
-    reason: String,
-    help: &'static str,
-}
-
-impl Candidate {
-    /// Why it is not to be judged at all.
-    fn is_none_of_ours(&self) -> Option<String> {
-        match self.method.as_str() {
-            "btree" if self.valid => None,
-            "btree" => Some("it is invalid: see `postgres.invalid_indexes`".to_owned()),
-            other => Some(format!("its method is {other}")),
-        }
-    }
-
-    fn not_judged(&self, reason: String) -> NotJudged {
-        NotJudged {
-            schema: self.schema.clone(),
-            name: self.name.clone(),
-            table: self.table.clone(),
-            quoted: self.quoted.clone(),
-            size_bytes: self.size_bytes,
-            reason,
-        }
-    }
-
-    /// It as judged, where it would have `pages` pages.
-    fn judged(&self, size: u64, pages: f64, method: Found) -> Index {
-        let wanted = (pages * self.shape.block) as u64;
-        let bloat = size.saturating_sub(wanted);
-        let percent = bloat as f64 * 100.0 / (size.max(1) as f64);
-        Index {
-            schema: self.schema.clone(),
-            name: self.name.clone(),
-            table: self.table.clone(),
-            quoted: self.quoted.clone(),
-            size_bytes: size,
-            bloat_percent: (percent * 10.0).round() / 10.0,
-            bloat_bytes: bloat,
-            method,
-        }
-    }
-
-    fn estimated(&self) -> Result<Index, NotKnown> {
-        match self.shape.pages() {
-            Some(pages) => Ok(self.judged(self.size_bytes, pages, Found::Estimate)),
-            None => Err(NotKnown {
-                reason: "there are no statistics of its columns that this login may read"
-                    .to_owned(),
-                help: "ANALYZE its table (`postgres.analyze`), let the login read it, or install \
-                       `pgstattuple`",
-            }),
-        }
-    }
-}
-
-/// Finds out about one index after the other.
-struct Reader<'r, 'a> {
-    method: Method,
-    asking: &'r Asking<'a>,
-    counter: Option<Counter>,
-    /// The time is up.
-    late: bool,
-}
-
-impl<'r, 'a> Reader<'r, 'a> {
-    async fn new(
-        method: Method,
-        asking: &'r Asking<'a>,
-        subject: &str,
-        findings: &mut Vec<Finding>,
-    ) -> Result<Self, ReachError> {
-        let mut reader = Self {
-            method,
-            asking,
-            counter: None,
-            late: false,
-        };
-        if method == Method::Estimate {
-            return Ok(reader);
-        }
-        let found: Vec<Counter> = asking.records(COUNTER, &[]).await?;
-        let found = found.into_iter().next();
-        if method == Method::Exact {
-            let missing = match &found {
-                None => Some((
-                    "the extension `pgstattuple` is not installed in this database",
-                    "`CREATE EXTENSION pgstattuple`, or say `method: estimate`",
-                )),
-                Some(counter) if !counter.callable => Some((
-                    "this login may not call `pgstatindex()`",
-                    "`GRANT pg_stat_scan_tables`, or say `method: estimate`",
-                )),
-                Some(_) => None,
-            };
-            let finding =
-                |(why, help): (&str, &str)| Finding::unknown(subject, why).with_help(help);
-            findings.extend(missing.map(finding));
-        }
-        reader.counter = found.filter(|counter| counter.callable);
-        Ok(reader)
-    }
-
-    async fn judge(&mut self, index: &Candidate) -> Result<Result<Index, NotKnown>, ReachError> {
-        let why = match (&self.counter, self.method) {
-            (_, Method::Estimate) | (None, Method::Auto) => return Ok(index.estimated()),
-            (None, Method::Exact) => "`pgstatindex()` cannot be called".to_owned(),
-            (Some(_), _) if self.late => "the time was over before it was read".to_owned(),
-            (Some(_), _) if index.locked => "somebody locks it (ACCESS EXCLUSIVE)".to_owned(),
-            (Some(counter), _) => match self.count(counter, index).await {
-                Ok(found) => return Ok(Ok(found)),
-                Err(error) if matches!(error.obstacle, Obstacle::Ended(_)) => return Err(error),
-                Err(error) => {
-                    self.late |= error.obstacle == Obstacle::NoAnswer;
-                    error.cause
-                }
-            },
-        };
-        if self.method == Method::Auto {
-            return Ok(index.estimated());
-        }
-        Ok(Err(NotKnown {
-            reason: why,
-            help: "look again with a longer `timeout`, or say `method: auto`",
-        }))
-    }
-
-    async fn count(&self, counter: &Counter, index: &Candidate) -> Result<Index, ReachError> {
-        let bound = [(&index.oid as _, Type::OID)];
-        let counted: Counted = self.asking.record(ask::count(counter), &bound).await?;
-        let shape = &index.shape;
-        let pages = counted.pages(shape.block, shape.fillfactor);
-        Ok(index.judged(counted.index_size as u64, pages, Found::Exact))
-    }
-}
-
 /// A finding about an index that reaches a limit.
 fn weigh(config: &Config, index: &Index) -> Option<Finding> {
     let percent = index.bloat_percent;
@@ -417,7 +281,10 @@ fn summary(config: &Config, shown: &str, outputs: &Outputs) -> String {
     format!(
         "{} of at least {} in {shown}: {} of {} are bloat ({exact} counted, {estimated} estimated, {} not \
          judged)",
-        plural(outputs.indexes.len(), "B-tree index").replace("indexs", "indexes"),
+        match outputs.indexes.len() {
+            1 => "1 B-tree index".to_owned(),
+            many => format!("{} B-tree indexes", count(many)),
+        },
         config.min_size,
         ByteSize(outputs.bloat_bytes),
         ByteSize(outputs.size_bytes),

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use tokio_postgres::types::Type;
 
 use super::asking::{self, Asking, Server, thirty_seconds};
-use super::catalog::size_of_index;
+use super::catalog::{LOCKED, size_of_index};
 use crate::base::count::count;
 use crate::base::{ByteSize, Duration};
 use crate::event::{EffectClass, Finding, RepeatClass};
@@ -113,8 +113,8 @@ pub struct Index {
     pub scans: u64,
     /// When it was scanned last, from PostgreSQL 16 on.
     pub last_scan: Option<String>,
-    /// How it is defined, as SQL.
-    pub definition: String,
+    /// How it is defined, as SQL; null where its table is locked.
+    pub definition: Option<String>,
     /// What it is there for; null where nothing is known.
     pub reason: Option<String>,
 }
@@ -148,7 +148,9 @@ const UNIT: &str = "::int8 AS bytes, \
 const UNUSED: &str = " AS last_scan FROM leaf GROUP BY unit) \
      SELECT n.nspname AS schema, c.relname AS name, t.relname AS \"table\", \
        format('%I.%I', n.nspname, c.relname) AS quoted, unit.bytes AS size_bytes, \
-       unit.scans, unit.last_scan, pg_get_indexdef(c.oid) AS definition, \
+       unit.scans, unit.last_scan, \
+       CASE WHEN t.oid NOT IN (SELECT relation FROM held) \
+         THEN pg_get_indexdef(c.oid) END AS definition, \
        CASE WHEN i.indisprimary THEN 'primary key' WHEN i.indisexclusion THEN 'exclusion constraint' \
          WHEN i.indisreplident THEN 'replica identity' WHEN i.indisunique THEN 'unique' \
          WHEN k.conname IS NOT NULL THEN 'constraint ' || quote_ident(k.conname) \
@@ -173,7 +175,10 @@ const UNUSED: &str = " AS last_scan FROM leaf GROUP BY unit) \
 const LAST_SCAN: u32 = 160_000;
 
 fn unused(version: u32) -> Sql {
-    let sql = size_of_index(Sql::new("WITH leaf AS MATERIALIZED (SELECT c.oid, ")).then(UNIT);
+    let sql = Sql::new("WITH held AS MATERIALIZED ")
+        .then(LOCKED)
+        .then(", leaf AS MATERIALIZED (SELECT c.oid, ");
+    let sql = size_of_index(sql).then(UNIT);
     let sql = match version >= LAST_SCAN {
         true => sql.then("max(pg_stat_get_lastscan(leaf.oid))"),
         false => sql.then("NULL::timestamptz"),

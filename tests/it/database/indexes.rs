@@ -268,7 +268,9 @@ fn bloat_is_counted_or_estimated_and_a_rebuild_gives_it_back() {
          CREATE INDEX hashed ON \"Big\" USING hash (id);
          DELETE FROM \"Big\" WHERE id % 10 <> 0;
          VACUUM ANALYZE \"Big\";
-         CREATE INDEX fresh ON \"Big\" (id)",
+         CREATE INDEX fresh ON \"Big\" (id);
+         CREATE TABLE filled (id int PRIMARY KEY) WITH (autovacuum_enabled = off); INSERT INTO filled SELECT generate_series(1, 5000);
+         ANALYZE filled; TRUNCATE filled; INSERT INTO filled SELECT generate_series(1, 5000)",
     );
     let look = |method: &str| {
         format!(
@@ -293,6 +295,12 @@ fn bloat_is_counted_or_estimated_and_a_rebuild_gives_it_back() {
         "{without:?}"
     );
     assert_eq!(step(&ran, "exact")["outputs"]["indexes"], json!([]));
+    // A full index does not look empty because of what was known of it before.
+    let auto = findings(&ran, "auto");
+    assert!(
+        auto[0].contains("public.filled_pkey: its bloat is not known"),
+        "{auto:?}"
+    );
     let hashed = step(&ran, "auto")["outputs"]["not_judged"].clone();
     assert_eq!(
         (hashed[0]["name"].as_str(), hashed[0]["reason"].as_str()),
@@ -644,7 +652,8 @@ fn a_rebuild_that_blocks_is_confirmed_and_waits_for_a_moment() {
         "{said:?}"
     );
     let done = step(&ran, "r")["outputs"]["indexes"].clone();
-    assert_eq!(each(&done, "name"), ["t_pkey"]);
+    assert_eq!(done.as_array().unwrap().len(), 2);
+    assert_eq!(done[1]["name"], "t_pkey");
 }
 
 #[test]
@@ -678,10 +687,8 @@ fn what_cannot_be_rebuilt_is_said_before_anything() {
         ran.expect_code(1);
         let error = step(&ran, "r")["error"].to_string();
         assert!(error.contains(said), "{what}: {error}");
-        assert!(
-            !plan(&url, &reindex(what)).stdout.contains("\"change\""),
-            "{what}"
-        );
+        let planned = plan(&url, &reindex(what));
+        assert!(planned.stdout.contains(said), "{what}: {planned}");
     }
     // Its own, by the path of its login.
     run(&url, &reindex(r#"table: '"UserData"'"#)).expect_code(0);
@@ -765,13 +772,12 @@ fn only_an_index_without_another_purpose_is_unused() {
          CREATE INDEX supports ON orders (customer, a);
          CREATE INDEX used ON orders (b);
          CREATE UNIQUE INDEX lone ON orders (a, b);
-         CREATE INDEX sorted ON orders (b, a); CLUSTER orders USING sorted;
+         CREATE INDEX sorted ON customers (mail, id); ALTER TABLE customers CLUSTER ON sorted;
          INSERT INTO orders SELECT g, g, g FROM generate_series(1, 1000) g;
          SET enable_seqscan = off; SET enable_bitmapscan = off; SELECT count(*) FROM orders WHERE b = 7",
     );
     wait::until("the scan to be counted", LONG, || {
-        let sql = "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname IN ('used', 'sorted') \
-                   ORDER BY 1 DESC LIMIT 1";
+        let sql = "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'used'";
         (server.psql_in(&database, sql) != "0").then_some(())
     });
     let ran = run(
@@ -797,7 +803,6 @@ fn only_an_index_without_another_purpose_is_unused() {
                 it["reason"].as_str().unwrap()
             )
         })
-        .filter(|it| !it.starts_with("sorted"))
         .collect();
     kept.sort();
     assert_eq!(
@@ -808,6 +813,7 @@ fn only_an_index_without_another_purpose_is_unused() {
             "lone: unique",
             "orders_pkey: primary key",
             "orders_span_excl: exclusion constraint",
+            "sorted: its table is clustered by it",
             "supports: foreign key orders_customer_fkey",
         ]
     );

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::sql::{playbook, run, step};
 use crate::support::postgres::Postgres;
 use crate::support::process::{self, Running};
-use crate::support::run::{Ran, Runbook};
+use crate::support::run::{LIMIT, Ran, Runbook};
 use crate::support::{lifetime, wait};
 
 const LONG: Duration = Duration::from_secs(30);

@@ -125,14 +125,16 @@ impl Effect {
         targets
             .confirm(Postgres::NAME, &conn.name, &session.identity)
             .await?;
-        let mut begin = format!(
+        let begin = format!(
             "RESET ALL; SET application_name = {}",
             literal(&application_name(scope))
         );
-        if session.version() >= CONNECTION_CHECK {
-            begin.push_str("; SET client_connection_check_interval = '10s'");
-        }
         session.plainly(&begin, allowance).await?;
+        if session.version() >= CONNECTION_CHECK {
+            // A server whose system cannot tell (Windows) refuses; then it is only noticed later.
+            let check = "SET client_connection_check_interval = '10s'";
+            let _ = session.plainly(check, allowance).await;
+        }
         Ok(session)
     }
 }
@@ -227,7 +229,10 @@ impl<'a> PgEffect<'a> {
                 session.set_busy(false);
                 Ok(())
             }
-            Ok(Err(error)) => Err(refused(action(), &error, None)),
+            Ok(Err(error)) => {
+                session.set_busy(false);
+                Err(refused(action(), &error, None))
+            }
             Err(stopped) => Err(stopped.error(action())),
         }
     }

@@ -32,7 +32,8 @@ const JUDGED: &str = " AS size FROM pg_index i JOIN pg_class c ON c.oid = i.inde
        l.indisvalid AND l.indisready AND l.indislive AS valid, l.locked, \
        json_build_object(\
          'block', current_setting('block_size')::int8, 'rows', l.reltuples::float8, \
-         'table_rows', t.reltuples::float8, \
+         'table_rows', t.reltuples::float8, 'table_pages', t.relpages, 'table_bytes', CASE WHEN t.oid NOT IN (SELECT relation FROM held) \
+           THEN pg_relation_size(t.oid) END, \
          'fillfactor', coalesce((SELECT option_value::float8 FROM pg_options_to_table(l.reloptions) \
            WHERE option_name = 'fillfactor'), 90), \
          'deduplicates', NOT l.indisunique AND l.indnatts = l.indnkeyatts \

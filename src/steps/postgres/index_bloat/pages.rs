@@ -36,6 +36,13 @@ const SHORT: f64 = 127.0;
 /// By how much the header is longer of a value that was computed: an index shortens it.
 const COMPUTED: f64 = 3.0;
 
+/// A table that is this many times as large as when its rows were estimated, and by some pages more, is
+/// another one than was estimated.
+const OUTDATED: f64 = 1.5;
+
+/// See [`OUTDATED`].
+const FEW_PAGES: f64 = 10.0;
+
 /// Of more columns with nulls than this, the others count as if they had none.
 const MOST_WITH_NULLS: usize = 8;
 
@@ -65,6 +72,10 @@ pub(super) struct Shape {
     pub rows: f64,
     /// The rows of its table, by the same.
     pub table_rows: f64,
+    /// The pages that its table had when its rows were estimated.
+    pub table_pages: f64,
+    /// What its table takes now in bytes; null where it is locked.
+    pub table_bytes: Option<f64>,
     /// How full its leaves are made, in percent.
     pub fillfactor: f64,
     /// Whether equal values share an entry.
@@ -85,7 +96,7 @@ struct Entries {
 impl Shape {
     /// How many pages it would have; `None` without statistics.
     pub fn pages(&self) -> Option<f64> {
-        if self.rows < 0.0 || self.columns.iter().any(|column| column.length == -2) {
+        if self.is_outdated() || self.columns.iter().any(|column| column.length == -2) {
             return None;
         }
         let (mut bytes, mut longest) = (0.0, 0.0_f64);
@@ -102,6 +113,13 @@ impl Shape {
         let leaves = (bytes / leaf.max(each)).ceil().max(1.0);
         let fan = (room(self.block, INNER_FILL) / each).max(2.0);
         Some(1.0 + leaves + above(leaves, fan))
+    }
+
+    /// Whether most rows came after they were estimated, as after TRUNCATE: a full index would look empty.
+    fn is_outdated(&self) -> bool {
+        let known = self.rows >= 0.0 && self.table_rows >= 0.0;
+        let pages = self.table_bytes.map(|bytes| bytes / self.block);
+        !known || pages.is_some_and(|pages| pages > FEW_PAGES + OUTDATED * self.table_pages)
     }
 
     /// The entries by the columns in which they have a null, as if nulls had nothing to do with one
@@ -246,6 +264,8 @@ mod tests {
             block: 8192.0,
             rows,
             table_rows: rows,
+            table_pages: 100.0,
+            table_bytes: Some(819_200.0),
             fillfactor: 90.0,
             deduplicates: false,
             columns,
@@ -315,6 +335,9 @@ mod tests {
         unknown.columns[0].width = None;
         assert_eq!(unknown.pages(), None);
         assert_eq!(shape(-1.0, vec![column(4.0, 4, 'i')]).pages(), None);
+        let mut filled = shape(0.0, vec![column(4.0, 4, 'i')]);
+        filled.table_bytes = Some(8_192_000.0);
+        assert_eq!(filled.pages(), None);
         assert_eq!(shape(9.0, vec![column(64.0, -2, 'c')]).pages(), None);
         assert!(shape(0.0, vec![column(4.0, 4, 'i')]).pages().is_some());
     }
