@@ -18,7 +18,7 @@ use crate::event::{
     AnswerBy, ApprovalAnswer, ApprovalAsk, ApprovalKind, EffectClass, Event, JournalError, Section,
     SkipKind, Status,
 };
-use crate::expr::{Evaluated, from_json};
+use crate::expr::{Evaluated, Expr, RootSource, from_json};
 use crate::host::inbox::Statement;
 use crate::host::{Part, identity};
 use crate::model::{Approval, OnTimeout, Step};
@@ -76,6 +76,16 @@ pub(super) fn preview_value(preview: Preview) -> Value {
     value
 }
 
+/// Whether a condition over a preview asks for an approval. What cannot be told is asked; of a step that has
+/// nothing to do, no count is too large.
+pub(super) fn is_asked(when: &Expr, scope: &dyn RootSource, preview: &Value) -> bool {
+    let nothing = preview["kind"] == "no_change";
+    match condition(when, scope) {
+        Ok(asked) => asked,
+        Err(_) => !nothing,
+    }
+}
+
 impl End {
     /// It waits, with its run.
     pub(super) fn waiting() -> Self {
@@ -128,11 +138,9 @@ impl Engine<'_> {
             .approval
             .as_ref()
             .and_then(|approval| approval.when.as_ref())
+            && !is_asked(when, &scope, &preview)
         {
-            // What cannot be told is asked.
-            if condition(when, &scope) == Ok(false) {
-                return Ok(Gate::Open);
-            }
+            return Ok(Gate::Open);
         }
         let ask = self.question(step, path, kind, config, preview, &scope)?;
         if kind == ApprovalKind::Confirm && self.yes {

@@ -7,7 +7,6 @@ use std::pin::pin;
 use serde_json::{Map, Value, json};
 
 use super::attempt::Work;
-use super::leaf::condition;
 use super::locks::connection_of;
 use super::scheduler::{Engine, engine, playbook_info};
 use super::tries::failing;
@@ -399,8 +398,8 @@ impl Engine<'_> {
         let preview = super::approval::preview_value(preview.clone());
         let scope = local
             .clone()
-            .with_preview(step.id.value.clone(), from_json(preview));
-        (condition(when, &scope) != Ok(false)).then_some(kind)
+            .with_preview(step.id.value.clone(), from_json(preview.clone()));
+        super::approval::is_asked(when, &scope, &preview).then_some(kind)
     }
 
     /// A step of which nothing more is known.

@@ -1,10 +1,12 @@
 //! `postgres.purge`: rows of a table that are not wanted any more, in batches.
 //!
-//! What is looked up before is in `subject`, the batches are in `batches`, and what they wait for is in
-//! `brake`.
+//! What is looked up before is in `subject`, the batches are in `batches` (by `blocks` or `lists`), and what
+//! they wait for is in `brake`.
 
 mod batches;
+mod blocks;
 mod brake;
+mod lists;
 mod subject;
 
 use schemars::JsonSchema;
@@ -31,11 +33,10 @@ pub struct Purge;
 /// Deletes the rows of a PostgreSQL table that match a condition, in batches.
 ///
 /// Each batch is a transaction of its own, which holds its locks for milliseconds where one large
-/// `DELETE` holds them for all of its time. The addresses of the matching rows are listed once (in a
-/// cursor, by whichever plan the server likes best), and a batch deletes the next ones of them that still
-/// match. Rows that come to match meanwhile, or that moved, are found by a last look, and go in another
-/// pass, until none is left. So no key is needed, and rows are read in the order in which they lie:
-/// batches by a random key took 30 times as long.
+/// `DELETE` holds them for all of its time. Rows are taken in the order in which they lie: a range of
+/// blocks a batch; or, where an index finds the matching ones, a list of their addresses that is made once.
+/// (Batches by a random key took 30 times as long; so no key is needed.) Rows that come to match meanwhile,
+/// or that moved, are found by a last look, and go in another pass, until none is left.
 ///
 /// A batch that waits for a lock longer than `lock_timeout` is tried again five times; then the step
 /// fails, and says how many rows are gone. Before each batch it waits while a standby is behind by more
@@ -86,7 +87,7 @@ pub struct Config {
     #[serde(default)]
     #[schemars(extend("x-runbook-secrets" = true))]
     pub bind: Vec<serde_json::Value>,
-    /// How many rows a batch has at most.
+    /// How many rows a batch has at most; a few more where the rows of a table differ much in size.
     #[serde(default = "five_thousand")]
     #[schemars(range(min = 1, max = 100_000))]
     pub batch: u32,
@@ -141,9 +142,9 @@ pub struct Outputs {
     pub deleted: u64,
     /// How many of them were moved to the archive.
     pub archived: u64,
-    /// How many batches it took.
+    /// How many batches it took; those that found nothing are not counted.
     pub batches: u64,
-    /// How often rows were listed: more than once where some came to match meanwhile.
+    /// How often the table was gone through: more than once where rows came to match meanwhile.
     pub passes: u32,
     /// How long it waited for standbys, and for locks that it did not get, in milliseconds.
     pub waited_ms: u64,

@@ -174,6 +174,15 @@ fn the_weekly_maintenance_does_what_it_planned() {
         let step = steps.iter().find(|step| step["id"] == id).expect(id);
         assert_eq!(step["preview"]["kind"], "no_change", "{plan:#}");
     }
+    // Nobody is asked about nothing, although the number of rows is in the question.
+    let again = again
+        .then()
+        .env("DATABASE_URL", shop.url())
+        .env("REDIS_URL", "redis://127.0.0.1:1")
+        .args(["run", name, "--wait", "--yes", "--format", "json"])
+        .run();
+    again.expect_code(0);
+    assert_eq!(step(&again, "purge_audit")["outputs"]["deleted"], json!(0));
 }
 
 #[test]

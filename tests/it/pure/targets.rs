@@ -157,18 +157,25 @@ fn service(name: &str) -> Option<&'static str> {
 fn postgres(name: &str) -> Option<&'static str> {
     Some(match name {
         "postgres.activity"
+        | "postgres.index_bloat"
+        | "postgres.invalid_indexes"
         | "postgres.locks"
         | "postgres.ping"
         | "postgres.replication"
         | "postgres.sequences"
         | "postgres.settings"
         | "postgres.slow_queries"
+        | "postgres.table_sizes"
         | "postgres.wraparound" => "",
         "postgres.analyze" | "postgres.vacuum" => ", tables: [pg_catalog.pg_am]",
         "postgres.execute" => ", sql: \"COMMENT ON DATABASE postgres IS 'mine'\"",
         "postgres.query" => ", sql: SELECT 1",
         "postgres.cancel" | "postgres.terminate" => ", pids: [1]",
         "postgres.purge" => ", table: pg_catalog.pg_description, where: 'false'",
+        "postgres.ready" => ", timeout: 5s",
+        // It has one index, that of its large values, and nobody uses it.
+        "postgres.reindex" => ", table: information_schema.sql_features",
+        "postgres.unused_indexes" => ", min_age: 0s",
         _ => return None,
     })
 }
@@ -182,16 +189,6 @@ fn redis(name: &str) -> Option<&'static str> {
         "redis.purge" => ", pattern: 'nobody:*', without_ttl: true",
         "redis.set" => ", key: nobody, value: x, if: present",
         "redis.slowlog" => "",
-        "postgres.index_bloat"
-        | "postgres.invalid_indexes"
-        | "postgres.ping"
-        | "postgres.table_sizes" => "",
-        "postgres.execute" => ", sql: \"COMMENT ON DATABASE postgres IS 'mine'\"",
-        "postgres.query" => ", sql: SELECT 1",
-        // It has one index, that of its large values, and nobody uses it.
-        "postgres.reindex" => ", table: information_schema.sql_features",
-        "postgres.unused_indexes" => ", min_age: 0s",
-        "postgres.ready" => ", timeout: 5s",
         _ => return None,
     })
 }

@@ -1,21 +1,24 @@
-//! Deleting in batches.
+//! Deleting in batches, pass after pass, until nothing matches.
 //!
-//! Measured with 1,000,000 of 5,000,000 rows that lie everywhere in a table with a random key (one
-//! DELETE: 1.6 s): batches by `key > $last ORDER BY key LIMIT 5000` took 53 s, by ranges of keys 60 s, by
-//! lists of keys 5.7 s, by lists of row addresses 2.3 s. So it is addresses. An address may be another
-//! row's by the time its batch comes: the condition is asked again of whatever is there, and a row that
-//! has moved meanwhile is found by the last look.
+//! Rows are found by where they lie (`blocks`, `lists`), and not by a key. Measured with 1,000,000 of
+//! 5,000,000 rows that lie everywhere in a table with a random key (one DELETE: 1.6 s): batches by
+//! `key > $last ORDER BY key LIMIT 5000` took 53 s, by ranges of keys 60 s, by lists of keys 5.7 s, by
+//! lists of row addresses 2.3 s, by ranges of blocks 1.3 s. A place may be another row's by the time its
+//! batch comes: the condition is asked again of whatever is there, and a row that has moved meanwhile is
+//! found by the last look.
 
 use super::brake::Brake;
+use super::lists::Listed;
 use super::subject::{Leaf, Subject};
 use super::{Config, Outputs, bound};
 use crate::base::Duration;
 use crate::event::Finding;
 use crate::host::connect::postgres::sql::{Predicate, Sql};
-use crate::host::connect::postgres::{Bound, Done, PgEffect, PgOpaque, PgValue};
+use crate::host::connect::postgres::{Bound, Done, PgEffect, PgValue};
 use crate::host::reach::{Obstacle, ReachError};
 use crate::host::{Effect, Scope};
 use crate::step::{StepError, StepErrorKind};
+use crate::steps::postgres::relation::Within;
 
 /// How often rows are listed at most: while others add matching rows faster than they are deleted, there
 /// is no end.
@@ -35,23 +38,17 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(60);
 
 /// A purge at work.
 pub(super) struct Batches<'a, 's> {
-    session: &'a PgEffect<'s>,
+    pub(super) session: &'a PgEffect<'s>,
     scope: &'a Scope,
-    config: &'a Config,
+    pub(super) config: &'a Config,
     subject: &'a Subject,
-    predicate: &'a Predicate,
-    values: Vec<PgValue>,
+    pub(super) predicate: &'a Predicate,
+    pub(super) values: Vec<PgValue>,
     brake: Brake,
     /// How many rows were listed so far.
     listed: u64,
     pub outputs: Outputs,
     pub findings: Vec<Finding>,
-}
-
-/// A cursor over lists of row addresses of one table.
-struct Listed<'a> {
-    leaf: &'a Leaf,
-    cursor: String,
 }
 
 impl<'a, 's> Batches<'a, 's> {
@@ -127,32 +124,52 @@ impl<'a, 's> Batches<'a, 's> {
         }
     }
 
-    /// Lists the rows that match by now, and deletes them; says whether there were any.
+    /// Deletes the rows that match by now; says whether there may be more.
     async fn pass(&mut self) -> Result<bool, StepError> {
         let listed_before = self.listed;
-        let mut lists = Vec::new();
-        let leaves = &self.subject.leaves;
-        for (at, leaf) in leaves.iter().enumerate() {
+        let (mut lists, mut ranges) = (Vec::new(), Vec::new());
+        for (at, leaf) in self.subject.leaves.iter().enumerate() {
+            if let Some(width) = self.range(leaf).await? {
+                ranges.push((leaf, width));
+                continue;
+            }
             let cursor = format!("runbook_{at}");
             self.listed += self.list(leaf, &cursor).await?;
             lists.push(Listed { leaf, cursor });
         }
-        let found = self.listed - listed_before;
+        let listed = self.listed - listed_before;
         if self.outputs.passes == 0 {
-            self.config.allows(found)?;
+            let matching = match (ranges.is_empty(), self.config.max) {
+                (true, _) => listed,
+                (false, None) => 0,
+                (false, Some(_)) => self.count().await?,
+            };
+            self.config.allows(matching)?;
         }
         self.outputs.passes += 1;
-        // A batch is found by its addresses alone, whatever the statistics say of the condition; and many
-        // small transactions are flushed together, at the end.
+        // A batch is found by the place of its rows alone, whatever the statistics say of the condition;
+        // and many small transactions are flushed together, at the end.
         self.set("SET enable_seqscan = off").await?;
         self.set("SET synchronous_commit = off").await?;
-        let drained = self.drain(&lists).await;
+        let done = match self.drain(&lists).await {
+            Ok(()) => self.sweep(&ranges).await,
+            error => error,
+        };
         let flushed = self.flush().await;
-        drained?;
+        done?;
         flushed?;
         self.set("RESET enable_seqscan").await?;
         self.set("CLOSE ALL").await?;
-        Ok(found > 0)
+        Ok(listed > 0 || !ranges.is_empty())
+    }
+
+    async fn count(&self) -> Result<u64, StepError> {
+        let answers = Within(self.session, self.session.allow_all());
+        let values = bound(&self.values);
+        Ok(self
+            .subject
+            .count(&answers, self.predicate, &values)
+            .await?)
     }
 
     /// A small transaction whose commit takes those before it to the disk.
@@ -172,69 +189,21 @@ impl<'a, 's> Batches<'a, 's> {
         Ok(())
     }
 
-    /// Lists the addresses of a table's matching rows in a cursor, a row a batch; says how many there are.
-    /// It outlives its transaction, so that no snapshot is held while batches go on.
-    async fn list(&self, leaf: &Leaf, cursor: &str) -> Result<u64, StepError> {
-        let batch = i64::from(self.config.batch);
-        let declare = Sql::new("DECLARE ").name(cursor).then(
-            " SCROLL CURSOR WITH HOLD FOR SELECT batch, pg_catalog.count(*), \
-             pg_catalog.array_agg(address) FROM (SELECT ctid AS address, \
-             (pg_catalog.row_number() OVER () - 1) / ",
-        );
-        let declare = declare.number(batch).then(" AS batch FROM ONLY ");
-        let declare = self.named(declare, leaf).then(" WHERE ");
-        let declare = declare
-            .predicate(self.predicate)
-            .then(") AS q GROUP BY batch ORDER BY batch");
-        let all = self.session.allow_all();
-        let values = bound(&self.values);
-        self.patiently(async || self.session.run(declare.clone(), &values, all).await)
-            .await?;
-        let last = Sql::new("FETCH LAST FROM ").name(cursor);
-        let last = self.session.run(last, &[], all).await?;
-        let number = |at| { last.rows.first() }.and_then(|row| row.try_get::<_, i64>(at).ok());
-        let (full, rest) = (number(0).unwrap_or(0), number(1).unwrap_or(0));
-        let back = Sql::new("MOVE ABSOLUTE 0 FROM ").name(cursor);
-        self.session.run(back, &[], all).await?;
-        Ok(u64::try_from(full * batch + rest).unwrap_or(0))
-    }
-
     /// A leaf under the name that the author knows.
-    fn named(&self, sql: Sql, leaf: &Leaf) -> Sql {
+    pub(super) fn named(&self, sql: Sql, leaf: &Leaf) -> Sql {
         let sql = sql.qualified(&leaf.schema, &leaf.name);
         sql.then(" AS ").name(&self.subject.table.name)
     }
 
-    async fn drain(&mut self, lists: &[Listed<'_>]) -> Result<(), StepError> {
-        let all = self.session.allow_all();
-        for Listed { leaf, cursor } in lists {
-            let delete = self.delete(leaf);
-            loop {
-                let next = Sql::new("FETCH NEXT FROM ").name(cursor);
-                let next = self.session.run(next, &[], all).await?;
-                let Some(row) = next.rows.first() else { break };
-                let garbled = |error: tokio_postgres::Error| {
-                    let action = format!("read the answer of {}", self.session.shown());
-                    ReachError::new(Obstacle::Garbled, action, error.to_string())
-                };
-                let addresses: PgOpaque = row.try_get(2).map_err(garbled)?;
-                if self.outputs.batches > 0 && self.config.pause > Duration::ZERO {
-                    self.rest(self.config.pause).await?;
-                }
-                self.brake().await?;
-                self.batch(&delete, &addresses).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The statement of a batch. `IS TRUE` says the same as the condition alone, but no index of a column
-    /// in it can be chosen.
-    fn delete(&self, leaf: &Leaf) -> Sql {
-        let delete = self.named(Sql::new("DELETE FROM ONLY "), leaf);
-        let parameter = i64::try_from(self.values.len() + 1).unwrap_or(i64::MAX);
-        let delete = delete.then(" WHERE ctid = ANY($").number(parameter);
-        let delete = delete.then(") AND ").predicate(self.predicate);
+    /// The statement of a batch: `place` says where its rows lie, with parameters after those of the
+    /// condition. `IS TRUE` says the same as the condition alone, but no index of a column in it can be
+    /// chosen.
+    pub(super) fn delete(&self, leaf: &Leaf, place: impl Fn(Sql, i64) -> Sql) -> Sql {
+        let delete = self
+            .named(Sql::new("DELETE FROM ONLY "), leaf)
+            .then(" WHERE ");
+        let first = i64::try_from(self.values.len() + 1).unwrap_or(i64::MAX);
+        let delete = place(delete, first).then(" AND ").predicate(self.predicate);
         let delete = delete.then(" IS TRUE");
         let Some(archive) = &self.subject.archive else {
             return delete;
@@ -248,12 +217,18 @@ impl<'a, 's> Batches<'a, 's> {
         moved.names(columns()).then(" FROM gone")
     }
 
-    async fn batch(&mut self, delete: &Sql, addresses: &PgOpaque) -> Result<(), StepError> {
+    /// Does a batch, once it may begin; says how many rows went.
+    pub(super) async fn batch(
+        &mut self,
+        delete: &Sql,
+        place: &[Bound<'_>],
+    ) -> Result<u64, StepError> {
+        self.brake().await?;
         let (clock, session) = (self.scope.clock(), self.session);
         let began = clock.now();
         let work = async |took: &mut Duration| {
             let mut parameters: Vec<Bound<'_>> = bound(&self.values);
-            parameters.push(addresses.bound());
+            parameters.extend(place.iter().map(|(value, ty)| (*value, ty.clone())));
             let began = clock.now();
             let done = session
                 .run(delete.clone(), &parameters, session.allow_all())
@@ -265,19 +240,24 @@ impl<'a, 's> Batches<'a, 's> {
         let done = self.patiently(async || work(&mut took).await).await?;
         let whole = clock.now().since(began).as_millis();
         self.outputs.waited_ms += whole.saturating_sub(took.as_millis());
-        self.outputs.batches += 1;
-        self.outputs.deleted += done.affected;
-        if self.subject.archive.is_some() {
-            self.outputs.archived += done.affected;
-        }
         let longest = self.outputs.longest_batch_ms.max(took.as_millis());
         self.outputs.longest_batch_ms = longest;
-        self.tell("rows");
-        Ok(())
+        if done.affected > 0 {
+            self.outputs.batches += 1;
+            self.outputs.deleted += done.affected;
+            if self.subject.archive.is_some() {
+                self.outputs.archived += done.affected;
+            }
+            self.tell("rows");
+            if self.config.pause > Duration::ZERO {
+                self.rest(self.config.pause).await?;
+            }
+        }
+        Ok(done.affected)
     }
 
     /// Does `work`, and again after a rest where it did not get a lock.
-    async fn patiently(
+    pub(super) async fn patiently(
         &self,
         mut work: impl AsyncFnMut() -> Result<Done, ReachError>,
     ) -> Result<Done, StepError> {
@@ -307,7 +287,7 @@ impl<'a, 's> Batches<'a, 's> {
     }
 
     async fn brake(&mut self) -> Result<(), ReachError> {
-        let (done, total) = (self.outputs.deleted, Some(self.listed));
+        let (done, total) = (self.outputs.deleted, self.total());
         let tell = |_: &str| {
             let unit = "rows, waiting for a standby";
             self.scope.progress(done, total, unit);
@@ -317,21 +297,26 @@ impl<'a, 's> Batches<'a, 's> {
         Ok(())
     }
 
+    /// How many rows there are to delete, where they were listed.
+    fn total(&self) -> Option<u64> {
+        (self.listed >= self.outputs.deleted).then_some(self.listed)
+    }
+
     fn tell(&self, unit: &'static str) {
         self.scope
-            .progress(self.outputs.deleted, Some(self.listed), unit);
+            .progress(self.outputs.deleted, self.total(), unit);
     }
 
     /// Whether any row matches by now.
     async fn more(&self) -> Result<bool, StepError> {
-        let sql = self
-            .subject
-            .matching(Sql::new("SELECT true"), self.predicate)
-            .then(" LIMIT 1");
+        // All of them are counted, and not the first one looked for: that is done side by side.
+        let sql = Sql::new("SELECT pg_catalog.count(*)");
+        let sql = self.subject.matching(sql, self.predicate);
         let (values, all) = (bound(&self.values), self.session.allow_all());
         let work = async || self.session.run(sql.clone(), &values, all).await;
         let found = self.patiently(work).await?;
-        Ok(!found.rows.is_empty())
+        let rows: i64 = { found.rows.first() }.map_or(0, |row| row.try_get(0).unwrap_or(0));
+        Ok(rows > 0)
     }
 
     async fn set(&self, sql: &'static str) -> Result<(), ReachError> {
