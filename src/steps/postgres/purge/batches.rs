@@ -3,9 +3,9 @@
 //! Rows are found by where they lie (`blocks`, `lists`), and not by a key. Measured with 1,000,000 of
 //! 5,000,000 rows that lie everywhere in a table with a random key (one DELETE: 1.6 s): batches by
 //! `key > $last ORDER BY key LIMIT 5000` took 53 s, by ranges of keys 60 s, by lists of keys 5.7 s, by
-//! lists of row addresses 2.3 s, by ranges of blocks 1.3 s. A place may be another row's by the time its
-//! batch comes: the condition is asked again of whatever is there, and a row that has moved meanwhile is
-//! found by the last look.
+//! lists of row addresses 2.3 s; by ranges of blocks, the table is read once less. A place may be another
+//! row's by the time its batch comes: the condition is asked again of whatever is there, and a row that
+//! has moved meanwhile is found by the last look.
 
 use super::brake::Brake;
 use super::lists::Listed;
@@ -35,6 +35,39 @@ const FIRST_REST: Duration = Duration::from_millis(100);
 
 /// How long it may take until the batches are on the disk.
 const FLUSH_LIMIT: Duration = Duration::from_secs(60);
+
+/// A statement that deletes rows, and one that puts them elsewhere.
+pub(super) struct Deletion {
+    delete: Sql,
+    insert: Option<Sql>,
+}
+
+impl Deletion {
+    /// As one statement, which is about as many rows as are deleted.
+    pub fn alone(self) -> Sql {
+        match self.insert {
+            None => self.delete,
+            Some(insert) => {
+                let gone = Sql::new("WITH gone AS (").sql(&self.delete);
+                gone.then(") ").sql(&insert)
+            }
+        }
+    }
+
+    /// As parts of a WITH, the last of which is `done`, with a row for each deleted row.
+    pub fn counted(self) -> Sql {
+        match self.insert {
+            None => {
+                let done = Sql::new("done AS (").sql(&self.delete);
+                done.then(" RETURNING 1)")
+            }
+            Some(insert) => {
+                let gone = Sql::new("gone AS (").sql(&self.delete);
+                gone.then("), done AS (").sql(&insert).then(" RETURNING 1)")
+            }
+        }
+    }
+}
 
 /// A purge at work.
 pub(super) struct Batches<'a, 's> {
@@ -129,8 +162,8 @@ impl<'a, 's> Batches<'a, 's> {
         let listed_before = self.listed;
         let (mut lists, mut ranges) = (Vec::new(), Vec::new());
         for (at, leaf) in self.subject.leaves.iter().enumerate() {
-            if let Some(width) = self.range(leaf).await? {
-                ranges.push((leaf, width));
+            if self.is_read_whole(leaf).await? {
+                ranges.push(leaf);
                 continue;
             }
             let cursor = format!("runbook_{at}");
@@ -195,34 +228,42 @@ impl<'a, 's> Batches<'a, 's> {
         sql.then(" AS ").name(&self.subject.table.name)
     }
 
-    /// The statement of a batch: `place` says where its rows lie, with parameters after those of the
-    /// condition. `IS TRUE` says the same as the condition alone, but no index of a column in it can be
-    /// chosen.
-    pub(super) fn delete(&self, leaf: &Leaf, place: impl Fn(Sql, i64) -> Sql) -> Sql {
-        let delete = self
-            .named(Sql::new("DELETE FROM ONLY "), leaf)
-            .then(" WHERE ");
-        let first = i64::try_from(self.values.len() + 1).unwrap_or(i64::MAX);
-        let delete = place(delete, first).then(" AND ").predicate(self.predicate);
-        let delete = delete.then(" IS TRUE");
-        let Some(archive) = &self.subject.archive else {
-            return delete;
-        };
-        let columns = || archive.columns.iter().map(String::as_str);
-        let moved = Sql::new("WITH gone AS (").sql(&delete).then(" RETURNING ");
-        let moved = moved.names(columns()).then(") INSERT INTO ");
-        let moved = moved.qualified(&archive.table.schema, &archive.table.name);
-        let moved = moved.then(" (").names(columns());
-        let moved = moved.then(") OVERRIDING SYSTEM VALUE SELECT ");
-        moved.names(columns()).then(" FROM gone")
+    /// The number of the first parameter that says where rows lie, after those of the condition.
+    pub(super) fn first_place(&self) -> i64 {
+        i64::try_from(self.values.len() + 1).unwrap_or(i64::MAX)
     }
 
-    /// Does a batch, once it may begin; says how many rows went.
+    /// What deletes the rows of a batch that still match; `place` says where they lie. `IS TRUE` says the
+    /// same as the condition alone, but no index of a column in it can be chosen.
+    pub(super) fn delete(&self, leaf: &Leaf, place: impl Fn(Sql) -> Sql) -> Deletion {
+        let delete = self.named(Sql::new("DELETE FROM ONLY "), leaf);
+        let delete = place(delete.then(" WHERE ")).then(" AND ");
+        let delete = delete.predicate(self.predicate).then(" IS TRUE");
+        let Some(archive) = &self.subject.archive else {
+            return Deletion {
+                delete,
+                insert: None,
+            };
+        };
+        let columns = || archive.columns.iter().map(String::as_str);
+        let delete = delete.then(" RETURNING ").names(columns());
+        let insert = Sql::new("INSERT INTO ").qualified(&archive.table.schema, &archive.table.name);
+        let insert = insert.then(" (").names(columns());
+        let insert = insert.then(") OVERRIDING SYSTEM VALUE SELECT ");
+        let insert = insert.names(columns()).then(" FROM gone");
+        Deletion {
+            delete,
+            insert: Some(insert),
+        }
+    }
+
+    /// Does a batch, once it may begin; `deleted` says how many rows went.
     pub(super) async fn batch(
         &mut self,
         delete: &Sql,
         place: &[Bound<'_>],
-    ) -> Result<u64, StepError> {
+        deleted: fn(&Done) -> u64,
+    ) -> Result<Done, StepError> {
         self.brake().await?;
         let (clock, session) = (self.scope.clock(), self.session);
         let began = clock.now();
@@ -242,18 +283,19 @@ impl<'a, 's> Batches<'a, 's> {
         self.outputs.waited_ms += whole.saturating_sub(took.as_millis());
         let longest = self.outputs.longest_batch_ms.max(took.as_millis());
         self.outputs.longest_batch_ms = longest;
-        if done.affected > 0 {
+        let gone = deleted(&done);
+        if gone > 0 {
             self.outputs.batches += 1;
-            self.outputs.deleted += done.affected;
+            self.outputs.deleted += gone;
             if self.subject.archive.is_some() {
-                self.outputs.archived += done.affected;
+                self.outputs.archived += gone;
             }
             self.tell("rows");
             if self.config.pause > Duration::ZERO {
                 self.rest(self.config.pause).await?;
             }
         }
-        Ok(done.affected)
+        Ok(done)
     }
 
     /// Does `work`, and again after a rest where it did not get a lock.

@@ -7,32 +7,25 @@ use tokio_postgres::types::Type;
 use super::batches::Batches;
 use super::bound;
 use super::subject::Leaf;
-use crate::host::connect::postgres::PgValue;
 use crate::host::connect::postgres::sql::Sql;
+use crate::host::connect::postgres::{Done, PgValue};
 use crate::host::reach::ReachError;
 use crate::step::StepError;
 
-/// How many rows a block is taken to have where the statistics say nothing: the most that one of 8 KiB can
-/// have (`MaxHeapTuplesPerPage`).
-const ROWS_PER_BLOCK: f64 = 291.0;
+/// How many blocks a batch looks at, at most: 16 MiB, some milliseconds.
+const BLOCKS_AT_ONCE: u64 = 2048;
 
 /// How many blocks a table has by now.
 const BLOCKS: &str = "SELECT pg_catalog.pg_relation_size($1::oid) \
      / pg_catalog.current_setting('block_size')::int8";
 
 impl Batches<'_, '_> {
-    /// How many blocks a batch has, where the server would read all of a table to find its matching rows.
-    /// Ranges of blocks are there from 14 on ("TID Range Scan").
-    pub(super) async fn range(&self, leaf: &Leaf) -> Result<Option<u64>, ReachError> {
-        let width = width(self.config.batch, leaf.rows, leaf.pages);
-        let is_able = width.is_some() && self.session.version() >= 140_000;
-        match is_able && self.is_read_whole(leaf).await? {
-            true => Ok(width),
-            false => Ok(None),
+    /// Whether the server would read all of a table to find its matching rows. Ranges of blocks are there
+    /// from 14 on ("TID Range Scan").
+    pub(super) async fn is_read_whole(&self, leaf: &Leaf) -> Result<bool, ReachError> {
+        if self.session.version() < 140_000 {
+            return Ok(false);
         }
-    }
-
-    async fn is_read_whole(&self, leaf: &Leaf) -> Result<bool, ReachError> {
         let explain = Sql::new("EXPLAIN (FORMAT JSON) SELECT ctid FROM ONLY ");
         let explain = self.named(explain, leaf).then(" WHERE ");
         let explain = explain.predicate(self.predicate);
@@ -58,25 +51,50 @@ impl Batches<'_, '_> {
     }
 
     /// Deletes what matches in these tables, from their first blocks to those that are their last by now.
-    pub(super) async fn sweep(&mut self, ranges: &[(&Leaf, u64)]) -> Result<(), StepError> {
-        for (leaf, width) in ranges {
-            let delete = self.delete(leaf, |sql, first| {
-                let sql = sql
-                    .then("ctid >= $")
-                    .number(first)
-                    .then("::tid AND ctid < $");
-                sql.number(first + 1).then("::tid")
-            });
-            let (mut from, end) = (0, self.blocks(leaf).await?);
-            while from < end {
-                let to = from + width;
-                let place = [from, to].map(|block| PgValue::of(&format!("({block},0)").into()));
+    pub(super) async fn sweep(&mut self, leaves: &[&Leaf]) -> Result<(), StepError> {
+        for leaf in leaves {
+            let (delete, end) = (self.delete_next(leaf), self.blocks(leaf).await?);
+            // A row is named by its block and its number in there, from 1.
+            let (mut after, mut block) = ("(0,0)".to_owned(), 0);
+            while block < end {
+                let next = (block + BLOCKS_AT_ONCE).min(u64::from(u32::MAX));
+                let place = [after, format!("({next},0)")].map(|it| PgValue::of(&it.into()));
                 let [first, last] = &place;
-                self.batch(&delete, &[first.bound(), last.bound()]).await?;
-                from = to;
+                let place = [first.bound(), last.bound()];
+                let done = self.batch(&delete, &place, deleted).await?;
+                (block, after) = match full(&done, self.config.batch) {
+                    Some(last) => (block_of(&last).unwrap_or(block), last),
+                    None => (next, format!("({next},0)")),
+                };
             }
         }
         Ok(())
+    }
+
+    /// Deletes the next rows, as many as a batch has at most; says how many it found, the last of them, and
+    /// how many it deleted.
+    fn delete_next(&self, leaf: &Leaf) -> Sql {
+        let first = self.first_place();
+        let found = Sql::new("WITH found AS MATERIALIZED (SELECT ctid AS address FROM ONLY ");
+        let found = self
+            .named(found, leaf)
+            .then(" WHERE ctid > $")
+            .number(first);
+        let found = found.then("::tid AND ctid < $").number(first + 1);
+        let found = found.then("::tid AND ").predicate(self.predicate);
+        let found = found
+            .then(" IS TRUE LIMIT ")
+            .number(self.config.batch.into());
+        let gone = self.delete(leaf, |sql| {
+            sql.then("ctid = ANY(ARRAY(SELECT address FROM found))")
+        });
+        // Whatever the statement is, it gives a row for each that is gone.
+        let gone = found.then("), ").sql(&gone.counted());
+        gone.then(
+            " SELECT (SELECT pg_catalog.count(*) FROM found), \
+             (SELECT pg_catalog.max(address)::pg_catalog.text FROM found), \
+             (SELECT pg_catalog.count(*) FROM done)",
+        )
     }
 
     async fn blocks(&self, leaf: &Leaf) -> Result<u64, ReachError> {
@@ -93,26 +111,37 @@ impl Batches<'_, '_> {
     }
 }
 
-/// How many blocks have no more rows than a batch, should all of them match; none where not even one has.
-fn width(batch: u32, rows: f64, pages: f64) -> Option<u64> {
-    let per_block = match rows > 0.0 && pages > 0.0 {
-        true => (rows / pages).max(1.0),
-        false => ROWS_PER_BLOCK,
-    };
-    let width = (f64::from(batch) / per_block) as u64;
-    (width > 0).then_some(width)
+fn deleted(done: &Done) -> u64 {
+    number(done, 2)
+}
+
+/// The last row that was found, where there may be more after it.
+fn full(done: &Done, batch: u32) -> Option<String> {
+    let is_full = number(done, 0) >= u64::from(batch);
+    let last = done.rows.first().and_then(|row| row.try_get(1).ok());
+    last.filter(|_| is_full)
+}
+
+fn number(done: &Done, at: usize) -> u64 {
+    let number: Option<i64> = done.rows.first().and_then(|row| row.try_get(at).ok());
+    number
+        .and_then(|number| u64::try_from(number).ok())
+        .unwrap_or(0)
+}
+
+/// The block of an address: 7 of `(7,3)`.
+fn block_of(address: &str) -> Option<u64> {
+    let (block, _) = address.strip_prefix('(')?.split_once(',')?;
+    block.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::width;
+    use super::block_of;
 
     #[test]
-    fn as_many_blocks_as_a_batch_has_rows() {
-        assert_eq!(width(5000, 5_000_000.0, 82_000.0), Some(81));
-        assert_eq!(width(5000, -1.0, 0.0), Some(17));
-        assert_eq!(width(99, 1000.0, 10.0), None);
-        // Large rows, one a block.
-        assert_eq!(width(5000, 10.0, 1000.0), Some(5000));
+    fn addresses_are_read() {
+        assert_eq!(block_of("(4294967294,291)"), Some(4_294_967_294));
+        assert_eq!(block_of("7"), None);
     }
 }

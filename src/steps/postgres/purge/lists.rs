@@ -46,9 +46,9 @@ impl Batches<'_, '_> {
     pub(super) async fn drain(&mut self, lists: &[Listed<'_>]) -> Result<(), StepError> {
         let all = self.session.allow_all();
         for Listed { leaf, cursor } in lists {
-            let delete = self.delete(leaf, |sql, first| {
-                sql.then("ctid = ANY($").number(first).then(")")
-            });
+            let first = self.first_place();
+            let place = |sql: Sql| sql.then("ctid = ANY($").number(first).then(")");
+            let delete = self.delete(leaf, place).alone();
             loop {
                 let next = Sql::new("FETCH NEXT FROM ").name(cursor);
                 let next = self.session.run(next, &[], all).await?;
@@ -58,7 +58,8 @@ impl Batches<'_, '_> {
                     ReachError::new(Obstacle::Garbled, action, error.to_string())
                 };
                 let addresses: PgOpaque = row.try_get(2).map_err(garbled)?;
-                self.batch(&delete, &[addresses.bound()]).await?;
+                self.batch(&delete, &[addresses.bound()], |done| done.affected)
+                    .await?;
             }
         }
         Ok(())
