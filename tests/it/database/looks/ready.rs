@@ -70,9 +70,14 @@ fn a_standby_is_no_primary_until_it_is_promoted() {
     assert!(error.contains("it is on timeline 1"), "{error}");
 
     let run = start(&url, "role: primary, min_timeline: 2, timeout: 50s");
-    crate::support::wait::until("the run to connect", SOON, || {
-        let log = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'rb/%'";
-        (standby.psql(log) != "0").then_some(())
+    // It connects for moments only, which nobody would see who looks now and then.
+    crate::support::wait::until("the step to begin", SOON, || {
+        let runs = std::fs::read_dir(run.state().join("runs")).ok()?;
+        let journals = runs.flatten().map(|run| run.path().join("journal.jsonl"));
+        let begun = |journal| {
+            std::fs::read_to_string(journal).is_ok_and(|text| text.contains("\"step.start\""))
+        };
+        journals.into_iter().any(begun).then_some(())
     });
     standby.psql("SELECT pg_promote(false)");
     let ran = run.finish();
