@@ -1,7 +1,6 @@
 //! Planning: what only looks is run, the rest is previewed, and what cannot be known yet stays a
 //! typed unknown. Nothing is handed the means to touch.
 
-use std::collections::BTreeMap;
 use std::pin::pin;
 
 use serde_json::{Map, Value, json};
@@ -365,20 +364,6 @@ impl Engine<'_> {
         });
         let redactor = &self.shared.redactor;
         Some(redactor.keyed_digest(does.to_string().as_bytes()))
-    }
-
-    /// What previews have looked at, by connection.
-    fn seen(&self) -> BTreeMap<String, Value> {
-        let mut seen = self.shared.targets.seen();
-        seen.values_mut()
-            .for_each(|identity| self.shared.redactor.value(identity));
-        seen
-    }
-
-    /// What the connection of a configuration leads to, where a preview has looked.
-    fn target_of(&self, config: &Value) -> Option<Value> {
-        let name = config.get("connection")?.as_str()?;
-        self.seen().remove(name)
     }
 
     /// Who would be asked before it runs.

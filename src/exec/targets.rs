@@ -1,6 +1,8 @@
 //! What a run is about to change: recorded before it does so for the first time, and compared with what
 //! was expected: what an earlier part of the run has changed, and what its plan has looked at.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::scheduler::Engine;
@@ -37,6 +39,20 @@ impl Engine<'_> {
             let _ = answer.send(told);
         }
         std::future::pending().await
+    }
+
+    /// What previews have looked at, by connection.
+    pub(super) fn seen(&self) -> BTreeMap<String, Value> {
+        let mut seen = self.shared.targets.seen();
+        seen.values_mut()
+            .for_each(|identity| self.shared.redactor.value(identity));
+        seen
+    }
+
+    /// What the connection of a configuration leads to, where a preview has looked.
+    pub(super) fn target_of(&self, config: &Value) -> Option<Value> {
+        let name = config.get("connection")?.as_str()?;
+        self.seen().remove(name)
     }
 
     /// Whether it is what was recorded before; an error where it is something else.
