@@ -15,6 +15,7 @@ mod pool;
 mod session;
 pub mod sql;
 mod strays;
+mod transaction;
 mod url;
 mod value;
 
@@ -23,13 +24,14 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub use effect::{Done, PgEffect, PgTransaction};
+pub use effect::{Done, PgEffect};
 pub use identity::PgIdentity;
 pub use lock::{PgHolder, PgLock, PgTaken};
 pub use notice::Notice;
 pub use observe::PgObserve;
 pub use pool::Pool;
 pub use session::Bound;
+pub use transaction::PgTransaction;
 pub use url::{Host, Session, Target, TlsPolicy};
 pub use value::{PgOpaque, PgValue};
 
