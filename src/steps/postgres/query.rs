@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::asking::thirty_seconds;
-use super::text::{self, Single};
+use super::text::{self, Record, Single};
 use crate::base::Duration;
 use crate::base::field::Code;
 use crate::event::{EffectClass, RepeatClass};
@@ -127,7 +127,8 @@ impl Look for Query {
                 .reading(&statement.0)
                 .ok_or_else(refused)?;
             let sql = sql.then("\n) AS q LIMIT ").number(most + 1);
-            session.records(sql, &bound, allowance).await?
+            let rows: Vec<Record> = session.records(sql, &bound, allowance).await?;
+            rows.into_iter().map(|row| row.0).collect()
         } else {
             // SHOW and EXPLAIN: text, and no more of it than there is.
             let sql = Sql::new("").reading(&statement.0).ok_or_else(refused)?;

@@ -1,5 +1,9 @@
 //! SQL that an author wrote, as the types that take it check, describe and read it.
 
+use std::fmt;
+
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use tokio_postgres::Row;
 
@@ -67,6 +71,40 @@ pub(super) fn described(summary: String, config: &Partial) -> Description {
             summary: format!("{summary}: {} lines of SQL", lines.len()),
             details: lines.into_iter().map(str::to_owned).collect(),
         },
+    }
+}
+
+/// A row by the names of its columns, of which no two may be the same: one would be lost.
+#[derive(Debug)]
+pub(super) struct Record(pub Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Record {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Columns;
+
+        impl<'de> Visitor<'de> for Columns {
+            type Value = Record;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a row")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut columns: A) -> Result<Record, A::Error> {
+                let mut row = Map::new();
+                while let Some((name, value)) = columns.next_entry::<String, Value>()? {
+                    if row.contains_key(&name) {
+                        let said = format!(
+                            "two columns are called `{name}`: give one of them another name"
+                        );
+                        return Err(A::Error::custom(said));
+                    }
+                    row.insert(name, value);
+                }
+                Ok(Record(row))
+            }
+        }
+
+        deserializer.deserialize_map(Columns)
     }
 }
 

@@ -76,6 +76,18 @@ fn rows_are_values_that_later_steps_read() {
 }
 
 #[test]
+fn no_column_is_lost_to_another_of_its_name() {
+    let server = Postgres::shared();
+    let ran = run(
+        &server.url("postgres"),
+        "  - id: two\n    postgres.query: { connection: main, sql: \"SELECT 1 AS a, 2 AS a\" }\n",
+    );
+    ran.expect_code(1);
+    let error = step(&ran, "two")["error"].to_string();
+    assert!(error.contains("two columns are called `a`"), "{error}");
+}
+
+#[test]
 fn an_error_says_where_in_the_statement_it_is() {
     let server = Postgres::shared();
     let ran = run(
