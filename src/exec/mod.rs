@@ -15,6 +15,7 @@ mod locks;
 mod outside;
 mod past;
 mod plan;
+mod pledge;
 mod probe;
 mod recorder;
 mod remote;
