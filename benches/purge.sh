@@ -3,8 +3,8 @@
 # session updates rows of the table, 200 a second: bash benches/purge.sh [--runs N] [--rows N]
 #
 # A server of its own, made by initdb, with fsync on; a copy of the table for each run. The time of runbook
-# is that of the whole process, its preview (which counts the rows) included. Prints medians, and the
-# longest that the other session waited for one row. By hand, on a machine that does nothing else: no
+# is that of the whole process, and of the step alone, without the preview (which counts the rows) that comes
+# before. Prints medians, and the longest that the other session waited for one row. By hand, on a machine that does nothing else: no
 # test asserts a time. Needs PostgreSQL's server, psql and pgbench; writes about 4 GB to a temporary folder.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -73,7 +73,7 @@ declare -A condition=(
 )
 condition[indexed]=${condition[oldest]}
 
-by_delete() { ask work -c "DELETE FROM audit_logs WHERE $1"; }
+by_delete() { : > "$folder/run/out.json"; ask work -c "DELETE FROM audit_logs WHERE $1"; }
 
 by_runbook() {
   cat > "$folder/run/purge.yaml" <<EOF
@@ -92,9 +92,10 @@ EOF
     RUNBOOK_STATE_DIR="$folder/run/state" "$runbook" run purge.yaml --yes --format json > "$folder/run/out.json")
 }
 
-# Prints the seconds that it took, and the longest wait of the other session in milliseconds.
+# Prints the seconds that it took, the longest wait of the other session in milliseconds, and the seconds that
+# the step took.
 measure() { # kind, means
-  ask postgres -c "DROP DATABASE IF EXISTS work" -c "CREATE DATABASE work TEMPLATE filled STRATEGY file_copy"
+  ask postgres -c "SET client_min_messages = error" -c "DROP DATABASE IF EXISTS work" -c "CREATE DATABASE work TEMPLATE filled STRATEGY file_copy"
   if [ "$1" = indexed ]; then
     ask work -c "CREATE INDEX ON audit_logs (created_at)" -c "ANALYZE audit_logs"
   fi
@@ -114,24 +115,27 @@ measure() { # kind, means
   wait $writer || true
   [ "$(ask work -c "SELECT count(*) FROM audit_logs WHERE ${condition[$1]}")" = 0 ] \
     || { echo "rows are left" >&2; exit 1; }
+  local step
+  step=$(sed -n '/"steps"/,$ s/.*"duration_ms": \([0-9]*\).*/\1/p' "$folder/run/out.json" | head -n 1)
   # Column 3 of pgbench's log is the time with the wait for its turn, column 7 that wait.
-  awk -v took=$((to - from)) \
-    '{ wait = $3 - $7; if (wait > most) most = wait } END { printf "%.3f %.1f\n", took / 1e9, most / 1e3 }' \
+  awk -v took=$((to - from)) -v step="${step:-0}" \
+    '{ wait = $3 - $7; if (wait > most) most = wait } END { printf "%.3f %.1f %.3f\n", took / 1e9, most / 1e3, step / 1e3 }' \
     "$folder"/updates*
 }
 
 median() { sort -n | awk '{ all[NR] = $1 } END { print all[int((NR + 1) / 2)] }'; }
 
-echo "| rows | one DELETE | postgres.purge | ratio | longest wait: DELETE | purge | one in |"
-echo "| --- | --- | --- | --- | --- | --- | --- |"
+echo "| rows | one DELETE | postgres.purge | ratio | the step alone | ratio | longest wait: DELETE | purge | one in |"
+echo "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
 for kind in oldest indexed everywhere; do
   : > "$folder/delete"; : > "$folder/purge"
   for _ in $(seq "$runs"); do
     measure "$kind" by_delete >> "$folder/delete"
     measure "$kind" by_runbook >> "$folder/purge"
   done
-  took() { cut -d' ' -f1 "$folder/$1" | median; }
-  wait_of() { cut -d' ' -f2 "$folder/$1" | median; }
-  awk -v kind="$kind" -v a="$(took delete)" -v b="$(took purge)" -v v="$(wait_of delete)" -v w="$(wait_of purge)" \
-    'BEGIN { printf "| %s | %.2f s | %.2f s | %.2f | %.0f ms | %.0f ms | %.0f |\n", kind, a, b, b / a, v, w, v / w }'
+  of() { cut -d' ' -f"$2" "$folder/$1" | median; }
+  awk -v kind="$kind" -v a="$(of delete 1)" -v b="$(of purge 1)" -v c="$(of purge 3)" \
+    -v v="$(of delete 2)" -v w="$(of purge 2)" \
+    'BEGIN { printf "| %s | %.2f s | %.2f s | %.2f | %.2f s | %.2f | %.0f ms | %.0f ms | %.0f |\n", \
+      kind, a, b, b / a, c, c / a, v, w, v / w }'
 done

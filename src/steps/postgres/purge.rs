@@ -87,7 +87,7 @@ pub struct Config {
     #[serde(default)]
     #[schemars(extend("x-runbook-secrets" = true))]
     pub bind: Vec<serde_json::Value>,
-    /// How many rows a batch has at most.
+    /// How many rows a batch has at most; a few more where the rows of a table differ much in size.
     #[serde(default = "five_thousand")]
     #[schemars(range(min = 1, max = 100_000))]
     pub batch: u32,

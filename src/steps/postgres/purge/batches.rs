@@ -361,7 +361,7 @@ impl<'a, 's> Batches<'a, 's> {
         Ok(rows > 0)
     }
 
-    async fn set(&self, sql: &'static str) -> Result<(), ReachError> {
+    pub(super) async fn set(&self, sql: &'static str) -> Result<(), ReachError> {
         let all = self.session.allow_all();
         self.session.run(sql, &[], all).await.map(drop)
     }

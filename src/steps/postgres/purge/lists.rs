@@ -31,8 +31,11 @@ impl Batches<'_, '_> {
             .then(") AS q GROUP BY batch ORDER BY batch");
         let all = self.session.allow_all();
         let values = bound(&self.values);
+        // The addresses of some ten million rows, which would else go to the disk and back.
+        self.set("SET work_mem = '64MB'").await?;
         self.patiently(async || self.session.run(declare.clone(), &values, all).await)
             .await?;
+        self.set("RESET work_mem").await?;
         let last = Sql::new("FETCH LAST FROM ").name(cursor);
         let last = self.session.run(last, &[], all).await?;
         let number = |at| { last.rows.first() }.and_then(|row| row.try_get::<_, i64>(at).ok());

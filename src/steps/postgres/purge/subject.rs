@@ -30,6 +30,9 @@ pub(super) struct Subject {
 #[derive(Debug, Deserialize)]
 pub(super) struct Leaf {
     pub oid: u32,
+    /// How many rows and blocks the statistics say that it has; -1 and 0 where they say nothing.
+    pub rows: f64,
+    pub pages: f64,
     pub schema: String,
     pub name: String,
     kind: char,
@@ -87,7 +90,8 @@ const RIGHTS: &str = "SELECT has_table_privilege($1::oid, 'SELECT') \
 const LEAVES: &str = "WITH RECURSIVE tree AS (\
        SELECT $1::oid AS oid \
        UNION SELECT i.inhrelid FROM pg_inherits i JOIN tree ON i.inhparent = tree.oid) \
-     SELECT c.oid::int8 AS oid, n.nspname AS schema, c.relname AS name, c.relkind AS kind \
+     SELECT c.oid::int8 AS oid, n.nspname AS schema, c.relname AS name, c.relkind AS kind, \
+       c.reltuples::float8 AS rows, c.relpages::float8 AS pages \
      FROM tree JOIN pg_class c ON c.oid = tree.oid JOIN pg_namespace n ON n.oid = c.relnamespace \
      WHERE c.relkind <> 'p' ORDER BY c.oid";
 
