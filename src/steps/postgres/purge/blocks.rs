@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn as_many_blocks_as_a_batch_has_rows() {
-        assert_eq!(width(5000, 5_000_000.0, 82_000.0), Some(81));
+        assert_eq!(width(5000, 5_000_000.0, 80_000.0), Some(80));
         assert_eq!(width(5000, -1.0, 0.0), Some(17));
         assert_eq!(width(99, 1000.0, 10.0), None);
         // Large rows, one a block.
