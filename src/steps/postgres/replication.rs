@@ -212,12 +212,15 @@ struct Place {
 }
 
 // PostgreSQL's manual, "Recovery Information Functions". CASE keeps from being called what fails on a
-// primary.
+// primary. What is not known stays null in `greatest(a, b) - b`, while `greatest(0, a - b)` would make 0 of
+// it: "GREATEST and LEAST".
 const PLACE: &str = "SELECT standby, \
-     CASE WHEN standby THEN greatest(0, pg_wal_lsn_diff( \
-       pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()))::int8 END AS replay_lag_bytes, \
-     CASE WHEN standby THEN greatest(0, extract(epoch FROM \
-       clock_timestamp() - pg_last_xact_replay_timestamp()))::float8 END AS replayed_age_s, \
+     CASE WHEN standby THEN pg_wal_lsn_diff( \
+       greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()), \
+       pg_last_wal_replay_lsn())::int8 END AS replay_lag_bytes, \
+     CASE WHEN standby THEN extract(epoch FROM \
+       greatest(clock_timestamp(), pg_last_xact_replay_timestamp()) \
+       - pg_last_xact_replay_timestamp())::float8 END AS replayed_age_s, \
      CASE WHEN standby THEN pg_is_wal_replay_paused() END AS paused, \
      (SELECT setting = '' FROM pg_settings WHERE name = 'primary_conninfo') AS archive_only \
      FROM (SELECT pg_is_in_recovery() AS standby) AS role";
@@ -243,11 +246,12 @@ const STANDBYS: &str = concat!(
        host(r.client_addr) AS address, r.state, r.sync_state, r.replay_lsn, \
        EXISTS (SELECT FROM pg_stat_activity a \
          WHERE a.pid = r.pid AND a.datid IS NOT NULL) AS logical, \
-       greatest(0, extract(epoch FROM clock_timestamp() - r.reply_time))::float8 AS silent_s, \
-       greatest(0, pg_wal_lsn_diff(here.lsn, \
-         coalesce(r.replay_lsn, r.flush_lsn, r.write_lsn, r.sent_lsn)))::int8 AS lag_bytes, \
+       extract(epoch FROM greatest(clock_timestamp(), r.reply_time) - r.reply_time)::float8 \
+         AS silent_s, \
+       pg_wal_lsn_diff(greatest(here.lsn, come.lsn), come.lsn)::int8 AS lag_bytes, \
        extract(epoch FROM coalesce(r.replay_lag, r.flush_lag, r.write_lag))::float8 AS lag_s \
-       FROM pg_stat_replication r, ",
+       FROM pg_stat_replication r, LATERAL (SELECT \
+         coalesce(r.replay_lsn, r.flush_lsn, r.write_lsn, r.sent_lsn) AS lsn) AS come, ",
     here!(),
     ") AS found ORDER BY application, pid"
 );
@@ -257,7 +261,7 @@ const SLOTS: &str = concat!(
     "SELECT s.slot_name AS name, s.slot_type, s.database, s.active, s.wal_status, \
        to_json(s)->>'inactive_since' AS inactive_since, \
        coalesce((to_json(s)->>'synced')::bool, false) AS synced, \
-       greatest(0, pg_wal_lsn_diff(here.lsn, s.restart_lsn))::int8 AS retained_bytes \
+       pg_wal_lsn_diff(greatest(here.lsn, s.restart_lsn), s.restart_lsn)::int8 AS retained_bytes \
      FROM pg_replication_slots s, ",
     here!(),
     " WHERE NOT s.temporary ORDER BY 1"
@@ -266,8 +270,9 @@ const SLOTS: &str = concat!(
 // "pg_stat_wal_receiver"; `flushed_lsn` is there from 13 on.
 const RECEIVER: &str = "SELECT status, sender_host AS sender, sender_port AS port, \
      slot_name AS slot, received_tli AS timeline, \
-     greatest(0, extract(epoch FROM clock_timestamp() - last_msg_receipt_time))::float8 AS silent_s, \
-     greatest(0, pg_wal_lsn_diff(latest_end_lsn, flushed_lsn))::int8 AS lag_bytes \
+     extract(epoch FROM greatest(clock_timestamp(), last_msg_receipt_time) \
+       - last_msg_receipt_time)::float8 AS silent_s, \
+     pg_wal_lsn_diff(greatest(latest_end_lsn, flushed_lsn), flushed_lsn)::int8 AS lag_bytes \
      FROM pg_stat_wal_receiver";
 
 impl StepType for Replication {

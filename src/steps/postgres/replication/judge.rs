@@ -20,7 +20,7 @@ pub(super) fn judge(
     let mut findings = Vec::new();
     if found.role == Some(Role::Standby) {
         findings.extend(receiving(config, at, archive_only, found));
-        findings.extend(replaying(config, at, found));
+        findings.extend(replaying(config, at, archive_only, found));
     }
     findings.extend(number(config, at, found));
     findings.extend(found.standbys.iter().map(|it| standby(config, it)));
@@ -60,7 +60,7 @@ fn receiving(config: &Config, at: &str, archive_only: bool, found: &Outputs) -> 
 }
 
 /// Whether a standby replays what it received.
-fn replaying(config: &Config, at: &str, found: &Outputs) -> Vec<Finding> {
+fn replaying(config: &Config, at: &str, archive_only: bool, found: &Outputs) -> Vec<Finding> {
     let subject = &config.connection.name;
     let mut findings = Vec::new();
     if found.replay_paused == Some(true) {
@@ -69,6 +69,14 @@ fn replaying(config: &Config, at: &str, found: &Outputs) -> Vec<Finding> {
         findings.push(Finding::warning(subject, message).with_help(help));
     }
     let (lag, late) = (found.replay_lag_bytes.unwrap_or(0), found.replay_lag_s);
+    if archive_only && late.is_none() {
+        // It receives nothing, so that there are no bytes by which it could be judged instead.
+        let message = format!("{at} reads an archive, and has replayed no transaction yet");
+        let help =
+            "ask again once it has; if it should have, look at its log for `restore_command`";
+        findings.push(Finding::unknown(subject, message).with_help(help));
+        return findings;
+    }
     let (mut level, limit) = late.map_or((Level::Ok, None), |lag| config.limits().judge(lag));
     if exceeds(lag, config.max_lag) {
         level = Level::Critical;
@@ -128,7 +136,9 @@ fn standby(config: &Config, standby: &Standby) -> Finding {
         Kind::Backup => return Finding::ok(subject, format!("{name} takes a base backup")),
         Kind::Standby | Kind::Logical | Kind::Archiver => {}
     }
-    let lag = standby.lag_bytes.unwrap_or(0);
+    let Some(lag) = standby.lag_bytes else {
+        return Finding::ok(subject, format!("{name} ({state}) has not begun to stream"));
+    };
     let (mut level, limit) =
         { standby.lag_s }.map_or((Level::Ok, None), |late| config.limits().judge(late));
     let mut message = format!("{name} ({state}) is {} behind", bytes(lag));
@@ -293,6 +303,10 @@ mod tests {
         assert_eq!(
             worst(&config, true, &found(None, late, false)),
             Level::Critical
+        );
+        assert_eq!(
+            worst(&config, true, &found(None, None, false)),
+            Level::Unknown
         );
         assert_eq!(
             worst(&config, false, &found(receiver(None), fine, false)),

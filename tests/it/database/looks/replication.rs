@@ -79,6 +79,16 @@ fn caught_up(server: &Postgres, standby: &Postgres) {
     });
 }
 
+/// Waits until the standby has received all of its primary.
+#[track_caller]
+fn received(server: &Postgres, standby: &Postgres) {
+    let here = server.psql("SELECT pg_current_wal_lsn()");
+    let there = format!("SELECT pg_last_wal_receive_lsn() >= '{here}'");
+    wait::until("the standby to receive", SOON, || {
+        (standby.psql(&there) == "t").then_some(())
+    });
+}
+
 #[test]
 fn a_standby_that_does_not_replay_is_behind_in_bytes() {
     let server = Postgres::start(&Options::default());
@@ -86,12 +96,17 @@ fn a_standby_that_does_not_replay_is_behind_in_bytes() {
     let standby = server.standby();
     caught_up(&server, &standby);
     standby.psql("SELECT pg_wal_replay_pause()");
+    // It has replayed no transaction yet, so nobody can tell how late it is: that is not "0 s".
+    server.psql("SELECT pg_logical_emit_message(false, 'x', 'no transaction')");
+    server.psql("SELECT pg_switch_wal()");
+    received(&server, &standby);
+    assert_eq!(standby.psql("SELECT pg_last_xact_replay_timestamp()"), "");
+    let early = "  - id: early\n    postgres.replication: { connection: main }\n";
+    let ran = run(&standby.url("postgres"), early);
+    let outputs = step(&ran, "early")["outputs"].clone();
+    assert_eq!(outputs["replay_lag_s"], json!(null), "{ran}");
     server.psql("INSERT INTO t SELECT repeat('x', 1000) FROM generate_series(1, 2000)");
-    let here = server.psql("SELECT pg_current_wal_lsn()");
-    wait::until("the standby to have received it", SOON, || {
-        let received = format!("SELECT pg_last_wal_receive_lsn() >= '{here}'");
-        (standby.psql(&received) == "t").then_some(())
-    });
+    received(&server, &standby);
     let look = "  - id: look\n    postgres.replication: { connection: main, max_lag: 1MB }\n";
     let ran = run(&server.url("postgres"), look);
     ran.expect_code(1);
