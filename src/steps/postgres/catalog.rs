@@ -12,9 +12,9 @@ use crate::host::connect::postgres::sql::Sql;
 use crate::host::reach::ReachError;
 
 /// The relations on which somebody else holds ACCESS EXCLUSIVE, or waits for it, so that we would wait
-/// too: of PostgreSQL's manual, "Explicit Locking" and `pg_locks`.
+/// too: of PostgreSQL's manual, "Explicit Locking" and `pg_locks`. A prepared transaction has no pid.
 pub(super) const LOCKED: &str = "(SELECT k.relation FROM pg_locks k WHERE k.locktype = 'relation' \
-     AND k.mode = 'AccessExclusiveLock' AND k.pid <> pg_backend_pid() \
+     AND k.mode = 'AccessExclusiveLock' AND k.pid IS DISTINCT FROM pg_backend_pid() \
      AND k.database = (SELECT oid FROM pg_database WHERE datname = current_database()))";
 
 /// The size of the index `c` in bytes: as it is, or where it is locked as it was when it was counted last.

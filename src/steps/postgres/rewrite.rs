@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use tokio_postgres::types::Type;
 
+use super::catalog::LOCKED;
 use super::relation::Answers;
 use super::tables::Table;
 use crate::base::ByteSize;
@@ -47,11 +48,11 @@ pub(super) struct Holder {
     mode: String,
 }
 
-/// To ask for a size takes a lock, and would wait for whoever rewrites the table at this moment: of such
-/// a one the number of pages is what the catalog knows. A rewrite leaves a share of each page free where
+/// To ask for a size takes a lock on the table, its TOAST table and their indexes, and would wait for
+/// whoever rewrites one of them at this moment: then the number of pages is what the catalog knows. A rewrite leaves a share of each page free where
 /// the table says so (`fillfactor`), so that it can be larger than what it copies.
 /// `pg_settings` shows `data_directory` to whom may see it.
-const SIZES: &str = "SELECT oid::int8 AS oid, bytes, \
+const SIZES: &str = " SELECT oid::int8 AS oid, bytes, \
        bytes + (heap * (100.0 / fill - 1))::int8 AS needed, place, \
        (SELECT setting FROM pg_settings WHERE name = 'data_directory') AS data_directory \
      FROM (SELECT c.oid, \
@@ -63,8 +64,9 @@ const SIZES: &str = "SELECT oid::int8 AS oid, bytes, \
            THEN (SELECT dattablespace FROM pg_database WHERE datname = current_database()) \
            ELSE c.reltablespace END), ''), 'base') AS place \
        FROM pg_class c, \
-       LATERAL (SELECT EXISTS (SELECT FROM pg_locks k WHERE k.relation = c.oid \
-         AND k.mode = 'AccessExclusiveLock') AS locked) AS l, \
+       LATERAL (SELECT EXISTS (SELECT FROM held WHERE relation IN (c.oid, c.reltoastrelid) \
+         OR relation IN (SELECT indexrelid FROM pg_index \
+           WHERE indrelid IN (c.oid, c.reltoastrelid))) AS locked) AS l, \
        LATERAL (SELECT sum(r.relpages::int8)::int8 * current_setting('block_size')::int8 AS pages \
          FROM pg_class r WHERE r.oid IN (c.oid, c.reltoastrelid) \
          OR r.oid IN (SELECT indexrelid FROM pg_index WHERE indrelid = c.oid)) AS p \
@@ -128,7 +130,10 @@ pub(super) async fn forecast(
 ) -> Result<HashMap<u32, Forecast>, ReachError> {
     let oids: Vec<u32> = tables.iter().map(|table| table.oid).collect();
     let bound: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 1] = [(&oids, Type::OID_ARRAY)];
-    let sizes: Vec<Sizes> = answers.records(Sql::new(SIZES), &bound).await?;
+    let sizes = Sql::new("WITH held AS MATERIALIZED ")
+        .then(LOCKED)
+        .then(SIZES);
+    let sizes: Vec<Sizes> = answers.records(sizes, &bound).await?;
     let holders: Vec<Holder> = answers.records(Sql::new(HOLDERS), &bound).await?;
     let mut free: HashMap<String, Result<u64, String>> = HashMap::new();
     let mut forecasts = HashMap::new();

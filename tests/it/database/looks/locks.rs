@@ -126,9 +126,16 @@ fn a_prepared_transaction_can_be_the_root_and_a_login_without_rights_sees_it() {
     let ran = run(
         &server.url("postgres").replace("postgres@", "plain@"),
         "  - id: locks\n    postgres.locks: { connection: main, warn: 1ms, fail: 1h }\n  \
-         - id: clients\n    postgres.activity: { connection: main }\n",
+         - id: clients\n    postgres.activity: { connection: main }\n  \
+         - id: sizes\n    postgres.table_sizes: { connection: main, timeout: 10s }\n    fail_on: never\n",
     );
     ran.expect_code(0);
+    // It is not waited for to measure its table.
+    assert_eq!(
+        step(&ran, "sizes")["outputs"]["locked"],
+        json!(["public.t"]),
+        "{ran}"
+    );
     let locks = step(&ran, "locks");
     assert_eq!(locks["outputs"]["roots"][0]["pid"], 0, "{ran}");
     assert_eq!(locks["outputs"]["blocked"][0]["pid"], waiter);
