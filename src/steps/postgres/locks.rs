@@ -5,7 +5,7 @@ mod chains;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use self::chains::{Seen, chains};
+use self::chains::{Seen, chains, without_root};
 use super::asking::{self, Asking, Server, thirty_seconds};
 use super::limits::{Limits, shown};
 use crate::base::Duration;
@@ -254,10 +254,11 @@ fn judge(config: &Config, shown_as: &str, found: &Outputs) -> Vec<Finding> {
             }
         })
         .collect();
-    if findings.is_empty() {
-        let waiting = plural(found.blocked.len(), "session");
+    let circle = without_root(found);
+    if let Some(first) = circle.first() {
+        let waiting = plural(circle.len(), "session");
         let what = format!("{waiting} wait for one another at {shown_as}");
-        findings.push(judged(what, found.longest_wait_s));
+        findings.push(judged(what, first.waited_s));
     }
     findings
 }
@@ -351,6 +352,9 @@ mod tests {
         let circle = [seen(1, Some(400.0), &[2]), seen(2, Some(1.0), &[1])];
         assert_eq!(level(&circle), [Level::Critical]);
         assert!(chains(&circle).roots.is_empty());
+        let [one, other] = circle;
+        let beside = [seen(7, None, &[]), seen(8, Some(1.0), &[7]), one, other];
+        assert_eq!(level(&beside), [Level::Ok, Level::Critical]);
     }
 
     #[test]

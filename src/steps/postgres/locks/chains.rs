@@ -55,6 +55,24 @@ pub(super) fn chains(seen: &[Seen]) -> Outputs {
     }
 }
 
+/// The sessions behind no root: they wait for one another in a circle, or for such. The longest wait first.
+pub(super) fn without_root(found: &Outputs) -> Vec<&Blocked> {
+    let mut behind: BTreeSet<i32> = found.roots.iter().map(|root| root.pid).collect();
+    loop {
+        let before = behind.len();
+        for waiter in &found.blocked {
+            if waiter.blocked_by.iter().any(|pid| behind.contains(pid)) {
+                behind.insert(waiter.pid);
+            }
+        }
+        if behind.len() == before {
+            break;
+        }
+    }
+    let blocked = found.blocked.iter();
+    blocked.filter(|it| !behind.contains(&it.pid)).collect()
+}
+
 fn descending(a: Option<f64>, b: Option<f64>) -> Ordering {
     let or_least = |wait: Option<f64>| wait.unwrap_or(f64::NEG_INFINITY);
     or_least(b).total_cmp(&or_least(a))
