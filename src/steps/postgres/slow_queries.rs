@@ -161,6 +161,9 @@ impl StepType for SlowQueries {
     type Outputs = Outputs;
 
     fn check(config: &Config) -> Result<(), String> {
+        if config.limit == 0 {
+            return Err("`limit` is at least 1: of no statement nothing is judged".to_owned());
+        }
         config.limits().check()
     }
 
@@ -340,8 +343,9 @@ fn judge(config: &Config, shown_as: &str, number: &Number, by_mean: &[Query]) ->
 
 #[cfg(test)]
 mod tests {
-    use super::{Config, Number, Query, Source, first, judge};
+    use super::{Config, Number, Query, SlowQueries, Source, first, judge};
     use crate::event::Level;
+    use crate::step::StepType as _;
     use serde_json::json;
 
     fn config(more: serde_json::Value) -> Config {
@@ -388,5 +392,7 @@ mod tests {
         assert_eq!(levels(&limited, 0), [Level::Critical, Level::Warning]);
         assert_eq!(levels(&config(json!({})), 0), [Level::Ok]);
         assert_eq!(levels(&config(json!({})), 2), [Level::Ok, Level::Unknown]);
+        let none = json!({ "warn": "1s", "limit": 0 });
+        assert!(SlowQueries::check(&config(none)).is_err());
     }
 }
