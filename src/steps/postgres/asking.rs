@@ -2,7 +2,6 @@
 //! by which all is answered, and a finding in place of an answer that does not come.
 
 use serde::de::DeserializeOwned;
-use tokio_postgres::Row;
 
 use crate::base::Duration;
 use crate::event::Finding;
@@ -27,7 +26,6 @@ pub(super) struct Asking<'a> {
     version: u32,
 }
 
-#[allow(dead_code, reason = "what the types of today ask differs")]
 impl Asking<'_> {
     /// The database, for people.
     pub fn shown(&self) -> &str {
@@ -55,15 +53,6 @@ impl Asking<'_> {
         bound: &[Bound<'_>],
     ) -> Result<T, ReachError> {
         self.session.record(sql, bound, self.allowance).await
-    }
-
-    /// The rows of a statement, as the server sends them.
-    pub async fn rows(
-        &self,
-        sql: impl Into<Sql>,
-        bound: &[Bound<'_>],
-    ) -> Result<Vec<Row>, ReachError> {
-        self.session.rows(sql, bound, self.allowance).await
     }
 }
 
