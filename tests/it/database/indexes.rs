@@ -1,16 +1,15 @@
 //! `postgres.table_sizes`, `postgres.index_bloat`, `postgres.invalid_indexes`, `postgres.unused_indexes`
 //! and `postgres.reindex`: what the seed's weekly maintenance (S05) gets wrong, and what ours does instead.
 
-use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::sql::{playbook, run, step};
+use super::sql::{findings, planned, playbook, run, step};
 use crate::support::postgres::Postgres;
-use crate::support::process::{self, Running};
 use crate::support::run::{Ran, Runbook};
+use crate::support::session::Session;
 use crate::support::{lifetime, wait};
 
 const LONG: Duration = Duration::from_secs(30);
@@ -32,49 +31,6 @@ break=1" (id int);
 break=1" (id);
 "#;
 
-/// A session of psql that stays until it is dropped.
-fn session(url: &str, sql: &str) -> Running {
-    let mut command = Command::new(process::program("psql", "postgresql-client"));
-    command.args(["-X", "-q", "-At", "-d", url]);
-    Running::start(command, sql.as_bytes())
-}
-
-/// Somebody who has done `sql` in a transaction, and does not end it.
-struct Holder<'s> {
-    server: &'s Postgres,
-    database: String,
-    running: Option<Running>,
-}
-
-impl Holder<'_> {
-    #[track_caller]
-    fn new<'s>(server: &'s Postgres, database: &str, sql: &str) -> Holder<'s> {
-        let sql = format!("BEGIN ISOLATION LEVEL REPEATABLE READ; {sql}; SELECT pg_sleep(60);");
-        let running = session(&server.url(database), &sql);
-        let sleeps = format!(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = '{database}' AND wait_event = 'PgSleep'"
-        );
-        wait::until("a holder of locks", LONG, || {
-            (server.psql(&sleeps) != "0").then_some(())
-        });
-        Holder {
-            server,
-            database: database.to_owned(),
-            running: Some(running),
-        }
-    }
-
-    #[track_caller]
-    fn let_go(mut self) {
-        self.server.psql(&format!(
-            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity \
-             WHERE datname = '{}' AND wait_event = 'PgSleep'",
-            self.database
-        ));
-        drop(self.running.take());
-    }
-}
-
 /// Waits until a statement that begins so waits for a lock.
 #[track_caller]
 fn waits(server: &Postgres, database: &str, statement: &str) {
@@ -93,29 +49,6 @@ fn plan(url: &str, steps: &str) -> Ran {
         .env("DATABASE_URL", url)
         .args(["plan", "playbook.yaml", "--format", "json"])
         .run()
-}
-
-/// What a plan says of the step `id`.
-#[track_caller]
-fn planned(url: &str, steps: &str, id: &str) -> Value {
-    let ran = plan(url, steps);
-    ran.expect_code(0);
-    let plan = ran.json();
-    let mut all = plan["steps"].as_array().unwrap().iter();
-    all.find(|step| step["path"] == id).unwrap()["preview"].clone()
-}
-
-/// The findings of a step that are no `ok`, as `level subject: message`.
-#[track_caller]
-fn findings(ran: &Ran, id: &str) -> Vec<String> {
-    let step = step(ran, id);
-    let findings = step["findings"].as_array().cloned().unwrap_or_default();
-    let told = |it: &Value| {
-        let text = |key: &str| it[key].as_str().unwrap().to_owned();
-        format!("{} {}: {}", text("level"), text("subject"), text("message"))
-    };
-    let bad = findings.iter().filter(|it| it["level"] != "ok");
-    bad.map(told).collect()
 }
 
 /// One field of each of a list of outputs.
@@ -237,7 +170,7 @@ fn nobody_waits_to_measure_a_table_that_is_locked() {
         &database,
         "CREATE TABLE held (id int PRIMARY KEY); CREATE TABLE free (id int PRIMARY KEY)",
     );
-    let holder = Holder::new(server, &database, "LOCK held");
+    let holder = Session::holding(&url, "LOCK held");
     let ran = run(
         &url,
         "  - id: sizes\n    postgres.table_sizes: { connection: main, timeout: 10s }\n    fail_on: never\n  \
@@ -439,22 +372,22 @@ fn what_somebody_builds_is_not_invalid_and_not_dropped() {
         &database,
         "CREATE TABLE t (id int); CREATE INDEX i ON t (id)",
     );
-    let holder = Holder::new(server, &database, "INSERT INTO t VALUES (1)");
-    let created = session(&url, "CREATE INDEX CONCURRENTLY built ON t (id);");
+    let holder = Session::holding(&url, "INSERT INTO t VALUES (1)");
+    let created = Session::open(&url, "builder").begin("CREATE INDEX CONCURRENTLY built ON t (id)");
     waits(server, &database, "CREATE INDEX");
     let look = "  - id: look\n    postgres.invalid_indexes: { connection: main }\n";
     let ran = run(&url, look);
     assert_eq!(invalid(server, &database), "built");
     assert_eq!(step(&ran, "look")["outputs"]["indexes"], json!([]));
     server.psql("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONCURRENTLY built%'");
-    created.finish(LONG);
+    created.finish().unwrap_err();
     let ran = run(&url, look);
     assert_eq!(
         each(&step(&ran, "look")["outputs"]["indexes"], "name"),
         ["built"]
     );
 
-    let rebuilt = session(&url, "REINDEX INDEX CONCURRENTLY i;");
+    let rebuilt = Session::open(&url, "builder").begin("REINDEX INDEX CONCURRENTLY i");
     waits(server, &database, "REINDEX INDEX");
     let ran = run(&url, look);
     assert_eq!(invalid(server, &database), "built i_ccnew");
@@ -467,7 +400,7 @@ fn what_somebody_builds_is_not_invalid_and_not_dropped() {
         0
     );
     holder.let_go();
-    rebuilt.finish(LONG).expect_code(0);
+    rebuilt.finish().unwrap();
     assert_eq!(invalid(server, &database), "built");
 }
 
@@ -487,7 +420,7 @@ fn a_rebuild_that_waits_in_vain_leaves_nothing() {
     );
     let step_r = reindex(&format!("index: '\"{LONGEST}\"', lock_timeout: 300ms"));
     // Somebody who has not even touched the table, but began before.
-    let holder = Holder::new(server, &database, "SELECT count(*) FROM other");
+    let holder = Session::holding(&url, "SELECT count(*) FROM other");
     let seed = format!("SET lock_timeout = '300ms'; REINDEX INDEX CONCURRENTLY \"{LONGEST}\"");
     let seed = "\\set ON_ERROR_STOP 1\n".to_owned() + &seed;
     assert_ne!(server.try_psql(&url, &seed).code, 0);
@@ -536,7 +469,7 @@ fn what_a_rebuild_left_is_dropped_once_its_table_is_free() {
         &database,
         "CREATE TABLE t (id int); CREATE INDEX i ON t (id)",
     );
-    let holder = Holder::new(server, &database, "INSERT INTO t VALUES (1)");
+    let holder = Session::holding(&url, "INSERT INTO t VALUES (1)");
     let started = Runbook::new()
         .file(
             "playbook.yaml",
@@ -566,7 +499,7 @@ fn a_rebuild_that_is_cancelled_leaves_nothing() {
         &database,
         "CREATE TABLE other (id int); CREATE TABLE t (id int PRIMARY KEY, text text)",
     );
-    let holder = Holder::new(server, &database, "SELECT count(*) FROM other");
+    let holder = Session::holding(&url, "SELECT count(*) FROM other");
     let started = Runbook::new()
         .file("playbook.yaml", playbook(&reindex("table: t")))
         .env("DATABASE_URL", &url)
@@ -593,7 +526,7 @@ fn writers_go_on_while_an_index_is_rebuilt() {
     );
     let write = "SET lock_timeout = '200ms'; INSERT INTO t SELECT max(id) + 1 FROM t";
     // The lock that REINDEX DATABASE takes of one table after the other.
-    let seed = Holder::new(server, &database, "REINDEX TABLE t");
+    let seed = Session::holding(&url, "REINDEX TABLE t");
     let blocked = server.try_psql(&url, write);
     assert!(
         blocked.stderr.contains("lock timeout"),
@@ -602,7 +535,7 @@ fn writers_go_on_while_an_index_is_rebuilt() {
     );
     seed.let_go();
 
-    let holder = Holder::new(server, &database, "SELECT count(*) FROM other");
+    let holder = Session::holding(&url, "SELECT count(*) FROM other");
     let started = Runbook::new()
         .file("playbook.yaml", playbook(&reindex("table: t")))
         .env("DATABASE_URL", &url)
@@ -634,7 +567,7 @@ fn a_rebuild_that_blocks_is_confirmed_and_waits_for_a_moment() {
         .args(["run", "playbook.yaml", "--no-input"])
         .run();
     unasked.expect_code(3);
-    let holder = Holder::new(server, &database, "INSERT INTO t VALUES (1, '[1,2)')");
+    let holder = Session::holding(&url, "INSERT INTO t VALUES (1, '[1,2)')");
     let ran = run(&url, &blocking);
     ran.expect_code(1);
     assert!(step(&ran, "r")["error"].to_string().contains("55P03"));

@@ -1,17 +1,16 @@
 //! `postgres.analyze`, `postgres.vacuum` and `postgres.sequences`: what the seed's monthly optimisation
 //! (S07) gets wrong, and what ours does instead.
 
-use std::process::Command;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::sql::{playbook, run, step};
+use super::sql::{findings, planned, playbook, run, step};
 use crate::support::postgres::Postgres;
-use crate::support::process::{self, Running};
 use crate::support::run::{LIMIT, Ran, Runbook};
+use crate::support::session::Session;
 use crate::support::{lifetime, wait};
 
 const LONG: Duration = Duration::from_secs(30);
@@ -25,46 +24,6 @@ x" (id int);
     CREATE TABLE plain (id int);
 "#;
 
-/// A session of psql that does something and stays until it is dropped.
-fn session(url: &str, sql: &str) -> Running {
-    let mut command = Command::new(process::program("psql", "postgresql-client"));
-    command.args([
-        "-X",
-        "-q",
-        "-At",
-        "-v",
-        "ON_ERROR_STOP=1",
-        "-d",
-        url,
-        "-c",
-        sql,
-    ]);
-    Running::start(command, b"")
-}
-
-/// Somebody who has done `sql` in a transaction, and does not end it.
-#[track_caller]
-fn holder(server: &Postgres, database: &str, sql: &str) -> Running {
-    let sql = format!("BEGIN; {sql}; SELECT pg_sleep(60)");
-    let holder = session(&server.url(database), &sql);
-    let sleeps = format!(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = '{database}' AND wait_event = 'PgSleep'"
-    );
-    wait::until("a holder of locks", LONG, || {
-        (server.psql(&sleeps) != "0").then_some(())
-    });
-    holder
-}
-
-#[track_caller]
-fn let_go(server: &Postgres, database: &str, holder: Running) {
-    server.psql(&format!(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-         WHERE datname = '{database}' AND wait_event = 'PgSleep'"
-    ));
-    drop(holder);
-}
-
 /// A login of its own that may do what everybody may in a database.
 #[track_caller]
 fn stranger(server: &Postgres, database: &str) -> (String, String) {
@@ -72,33 +31,6 @@ fn stranger(server: &Postgres, database: &str) -> (String, String) {
     server.create_role(&name, "secret");
     let url = server.url_as(&name, "secret", database);
     (name, url)
-}
-
-/// What a plan of `steps` says of the step `id`.
-#[track_caller]
-fn planned(url: &str, steps: &str, id: &str) -> Value {
-    let ran = Runbook::new()
-        .file("playbook.yaml", playbook(steps))
-        .env("DATABASE_URL", url)
-        .args(["plan", "playbook.yaml", "--format", "json"])
-        .run();
-    ran.expect_code(0);
-    let plan = ran.json();
-    let mut all = plan["steps"].as_array().unwrap().iter();
-    all.find(|step| step["path"] == id).unwrap()["preview"].clone()
-}
-
-/// The findings of a step that are no `ok`, as `level subject: message`.
-#[track_caller]
-fn findings(ran: &Ran, id: &str) -> Vec<String> {
-    let step = step(ran, id);
-    let findings = step["findings"].as_array().cloned().unwrap_or_default();
-    let told = |it: &Value| {
-        let text = |key: &str| it[key].as_str().unwrap().to_owned();
-        format!("{} {}: {}", text("level"), text("subject"), text("message"))
-    };
-    let bad = findings.iter().filter(|it| it["level"] != "ok");
-    bad.map(told).collect()
 }
 
 #[test]
@@ -257,9 +189,8 @@ fn a_locked_table_holds_nobody_up_for_long() {
     let server = Postgres::shared();
     let database = server.new_database();
     server.psql_in(&database, NASTY);
-    let holder = holder(
-        server,
-        &database,
+    let holder = Session::holding(
+        &server.url(&database),
         "LOCK TABLE plain IN SHARE UPDATE EXCLUSIVE MODE",
     );
     // A limit that the login has does not count: VACUUM takes as long as it takes.
@@ -282,7 +213,21 @@ fn a_locked_table_holds_nobody_up_for_long() {
         (&outputs["vacuumed"], &outputs["skipped"]),
         (&json!(2), &json!(1))
     );
-    let_go(server, &database, holder);
+    holder.let_go();
+}
+
+#[test]
+fn a_rewrite_is_foreseen_while_an_index_of_its_table_is_locked() {
+    let server = Postgres::shared();
+    let database = server.new_database();
+    let url = server.url(&database);
+    server.psql_in(&database, "CREATE TABLE plain (id int PRIMARY KEY)");
+    // To ask for the size of the table would wait for it.
+    let holder = Session::holding(&url, "REINDEX INDEX plain_pkey");
+    let preview = planned(&url, &rewrite(&window(-1)), "full");
+    let note = preview["notes"][0].as_str().unwrap();
+    assert!(note.contains("holder (ShareLock)"), "{preview:#}");
+    holder.let_go();
 }
 
 #[test]
@@ -294,11 +239,7 @@ fn dead_rows_that_somebody_still_sees_are_a_warning() {
         "CREATE TABLE t (id int) WITH (autovacuum_enabled = false);
          INSERT INTO t SELECT generate_series(1, 1000)",
     );
-    let holder = holder(
-        server,
-        &database,
-        "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pg_class",
-    );
+    let holder = Session::holding(&server.url(&database), "SELECT count(*) FROM pg_class");
     server.psql_in(&database, "DELETE FROM t");
     let vacuum = "  - id: v\n    postgres.vacuum: { connection: main, tables: [t] }\n";
     let ran = run(&server.url(&database), vacuum);
@@ -310,7 +251,7 @@ fn dead_rows_that_somebody_still_sees_are_a_warning() {
             "warning public.t: 1,000 dead rows are still there, of 1,000: something may still see them"
         ]
     );
-    let_go(server, &database, holder);
+    holder.let_go();
     let ran = run(&server.url(&database), vacuum);
     assert_eq!(step(&ran, "v")["outputs"]["tables"][0]["dead_after"], 0);
 }
@@ -391,7 +332,7 @@ fn tables_are_rewritten_in_their_window_and_with_an_approval_alone() {
     }
     check(&rewrite(&window(-1))).expect_code(0);
 
-    let holder = holder(server, &database, "SELECT FROM plain");
+    let holder = Session::holding(&url, "SELECT FROM plain");
     let preview = planned(&url, &rewrite(&window(-1)), "full");
     let note = preview["notes"][0].as_str().unwrap().to_owned();
     let size = || {
@@ -399,13 +340,13 @@ fn tables_are_rewritten_in_their_window_and_with_an_approval_alone() {
         size.parse::<u64>().unwrap()
     };
     let large = size();
-    for told in [" now, needs up to ", " free; ", "psql (AccessShareLock)"] {
+    for told in [" now, needs up to ", " free; ", "holder (AccessShareLock)"] {
         assert!(note.contains(told), "{told}: {preview:#}");
     }
     let now = format!("; {:.1} KiB now, ", large as f64 / 1024.0);
     assert!(note.contains(&now), "{now}: {preview:#}");
     assert_eq!(preview["items"], json!(["public.plain"]));
-    let_go(server, &database, holder);
+    holder.let_go();
 
     let late = approved(&url, &window(3), || ());
     late.expect_code(1);
@@ -638,7 +579,7 @@ fn nobody_fails_who_writes_while_a_sequence_is_moved_up() {
            END $$;
          INSERT INTO t (id) SELECT generate_series(10000, 10200)",
     );
-    let writers: Vec<Running> = (0..3).map(|_| session(&url, "CALL write()")).collect();
+    let writers = [(); 3].map(|()| Session::open(&url, "writer").begin("CALL write()"));
     let many = || server.psql_in(&database, "SELECT count(*) > 400 FROM t") == "t";
     wait::until("writers", LONG, || many().then_some(()));
     let ran = run(&url, &sequences(", repair: true, lock_timeout: 20s"));
@@ -650,7 +591,7 @@ fn nobody_fails_who_writes_while_a_sequence_is_moved_up() {
     });
     server.psql_in(&database, "INSERT INTO failed (why) VALUES ('stop')");
     for writer in writers {
-        writer.finish(LONG).expect_code(0);
+        writer.finish().unwrap();
     }
     // A value that was taken before is inserted afterwards, and is there once.
     assert_eq!(
@@ -672,8 +613,7 @@ fn whoever_holds_a_value_and_waits_to_insert_it_is_let_through() {
         server.psql_in(&database, &set_up);
         // It holds the sequence while we hold the table, and then waits for the table: a deadlock, were
         // it not let through.
-        let writer = session(
-            &url,
+        let writer = Session::open(&url, "writer").begin(
             "BEGIN; SELECT nextval('late_id_seq'); SELECT pg_sleep(0.6); \
              INSERT INTO late VALUES (51); SELECT pg_sleep(0.6); COMMIT",
         );
@@ -683,7 +623,7 @@ fn whoever_holds_a_value_and_waits_to_insert_it_is_let_through() {
         wait::until("a value", LONG, || holds().then_some(()));
         let repair = sequences(", repair: true, lock_timeout: 20s");
         run(&url, &repair).expect_code(0);
-        writer.finish(LONG).expect_code(0);
+        writer.finish().unwrap();
         run(&url, &repair).expect_code(0);
         let insert = "INSERT INTO late DEFAULT VALUES RETURNING id";
         assert_eq!(server.psql_in(&database, insert), "52");
@@ -703,7 +643,7 @@ fn a_sequence_is_not_moved_where_its_locks_do_not_come_in_time() {
         "INSERT INTO late VALUES (90)",
         "SELECT nextval('late_id_seq')",
     ] {
-        let holder = holder(server, &database, held);
+        let holder = Session::holding(&url, held);
         let ran = run(&url, &sequences(", repair: true, lock_timeout: 300ms"));
         ran.expect_code(1);
         let told = findings(&ran, "s").join("\n");
@@ -711,7 +651,7 @@ fn a_sequence_is_not_moved_where_its_locks_do_not_come_in_time() {
             told.contains("not repaired: canceling statement due to lock timeout"),
             "{held}: {told}"
         );
-        let_go(server, &database, holder);
+        holder.let_go();
     }
     // Two million values are not given out one by one.
     run(&url, &sequences(", repair: true")).expect_code(0);
@@ -726,21 +666,13 @@ fn values_that_a_session_had_kept_are_not_given_out_afterwards() {
     let url = server.url(&database);
     server.psql_in(
         &database,
-        "CREATE TABLE t (id serial PRIMARY KEY); ALTER SEQUENCE t_id_seq CACHE 5; CREATE TABLE go ()",
+        "CREATE TABLE t (id serial PRIMARY KEY); ALTER SEQUENCE t_id_seq CACHE 5",
     );
     // It inserts 1 and keeps 2 to 5.
-    let mut command = Command::new(process::program("psql", "postgresql-client"));
-    let wait = "DO $$ BEGIN WHILE NOT EXISTS (SELECT FROM go) LOOP PERFORM pg_sleep(0.01); END LOOP; END $$";
-    command.args(["-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", "-d", &url]);
-    command.args(["-c", "INSERT INTO t DEFAULT VALUES", "-c", wait]);
-    command.args(["-c", "INSERT INTO t DEFAULT VALUES RETURNING id"]);
-    let writer = Running::start(command, b"");
-    let inserted = || server.psql_in(&database, "SELECT count(*) FROM t") == "1";
-    wait::until("a row", LONG, || inserted().then_some(()));
+    let writer = Session::open(&url, "writer");
+    writer.run("INSERT INTO t DEFAULT VALUES").unwrap();
     server.psql_in(&database, "INSERT INTO t SELECT generate_series(2, 50)");
     run(&url, &sequences(", repair: true")).expect_code(0);
-    server.psql_in(&database, "INSERT INTO go DEFAULT VALUES");
-    let written = writer.finish(LONG);
-    written.expect_code(0);
-    assert_eq!(written.stdout.trim(), "51");
+    writer.run("INSERT INTO t DEFAULT VALUES").unwrap();
+    assert_eq!(server.psql_in(&database, "SELECT max(id) FROM t"), "51");
 }

@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 
 use super::sql::step;
 use crate::pure::trace::{Call, is_pure, traced};
-use crate::support::clients::Holders;
 use crate::support::postgres::Options;
 use crate::support::run::{LIMIT, Ran, Runbook};
 use crate::support::session::Session;
@@ -297,8 +296,8 @@ fn exhausted_connections_are_cleared_of_the_right_ones() {
     stuck
         .run("BEGIN; UPDATE pgbench_branches SET bbalance = 1")
         .expect("a lock");
-    let update = "UPDATE pgbench_branches SET bbalance = 2;";
-    let blocked = Holders::begin(&app, 2, "worker", update);
+    let update = "UPDATE pgbench_branches SET bbalance = 2";
+    let blocked = [(); 2].map(|()| Session::open(&app, "worker").begin(update));
     wait::until("all connections to be taken", LIMIT, || {
         let waits = sessions("wait_event_type = 'Lock'", 2);
         let idle = "application_name = 'web' AND state_change < now() - interval '3 s'";
@@ -341,22 +340,11 @@ fn exhausted_connections_are_cleared_of_the_right_ones() {
 fn locks_are_ended_at_their_root() {
     let name = "db-locks.yaml";
     let shop = Shop::filled(1);
-    let _root = Holders::begin(
-        &shop.url(),
-        1,
-        "forgotten",
-        "BEGIN; UPDATE pgbench_branches SET bbalance = 1;",
-    );
-    wait::until("the root to hold its lock", LIMIT, || {
-        let idle = "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'";
-        (shop.count(idle) == 1).then_some(())
-    });
-    let _next = Holders::begin(
-        &shop.url(),
-        1,
-        "next",
-        "BEGIN; UPDATE pgbench_branches SET bbalance = 2; COMMIT;",
-    );
+    let root = Session::open(&shop.url(), "forgotten");
+    root.run("BEGIN; UPDATE pgbench_branches SET bbalance = 1")
+        .expect("a lock");
+    let next = Session::open(&shop.url(), "next");
+    let _next = next.begin("UPDATE pgbench_branches SET bbalance = 2");
     wait::until("somebody to wait", LIMIT, || {
         let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
         (shop.count(waiting) == 1).then_some(())
@@ -386,7 +374,8 @@ fn locks_are_ended_at_their_root() {
 fn a_slow_database_is_relieved() {
     let name = "db-slow.yaml";
     let shop = Shop::filled(1);
-    let _slow = Holders::begin(&shop.url(), 1, "report", "SELECT pg_sleep(600);");
+    let slow = Session::open(&shop.url(), "report");
+    let _slow = slow.begin("SELECT pg_sleep(600)");
     wait::until("the statement to run", LIMIT, || {
         let active = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'";
         (shop.count(active) == 1).then_some(())

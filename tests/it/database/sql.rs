@@ -1,7 +1,7 @@
 //! `postgres.query` and `postgres.execute`, and what every type relies on: the pool, the identity, the
 //! deadlines.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::postgres::Postgres;
 use crate::support::run::{Ran, Runbook};
@@ -26,12 +26,39 @@ pub fn run(url: &str, steps: &str) -> Ran {
 
 /// A step of what ran.
 #[track_caller]
-pub fn step(ran: &Ran, id: &str) -> serde_json::Value {
+pub fn step(ran: &Ran, id: &str) -> Value {
     let status = ran.json();
     let steps = status["steps"].as_array().expect("steps");
     let step = steps.iter().find(|step| step["id"] == id);
     step.unwrap_or_else(|| panic!("no step {id} in {status:#}"))
         .clone()
+}
+
+/// What a plan of `steps` says of the step `id`.
+#[track_caller]
+pub fn planned(url: &str, steps: &str, id: &str) -> Value {
+    let ran = Runbook::new()
+        .file("playbook.yaml", playbook(steps))
+        .env("DATABASE_URL", url)
+        .args(["plan", "playbook.yaml", "--format", "json"])
+        .run();
+    ran.expect_code(0);
+    let plan = ran.json();
+    let mut all = plan["steps"].as_array().unwrap().iter();
+    all.find(|step| step["path"] == id).unwrap()["preview"].clone()
+}
+
+/// The findings of a step that are no `ok`, as `level subject: message`.
+#[track_caller]
+pub fn findings(ran: &Ran, id: &str) -> Vec<String> {
+    let step = step(ran, id);
+    let findings = step["findings"].as_array().cloned().unwrap_or_default();
+    let told = |it: &Value| {
+        let text = |key: &str| it[key].as_str().unwrap().to_owned();
+        format!("{} {}: {}", text("level"), text("subject"), text("message"))
+    };
+    let bad = findings.iter().filter(|it| it["level"] != "ok");
+    bad.map(told).collect()
 }
 
 #[test]

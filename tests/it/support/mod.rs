@@ -6,7 +6,6 @@
 #![allow(dead_code, reason = "fixtures offer more than the tests of today use")]
 
 pub mod certificates;
-pub mod clients;
 pub mod daemon;
 pub mod disk;
 pub mod fuse;
