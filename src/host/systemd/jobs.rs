@@ -240,17 +240,22 @@ impl Systemd<'_> {
     /// The unit that this very process belongs to, if it is one's.
     ///
     /// # Errors
-    /// When it does not answer.
+    /// When it does not answer, or not as it should.
     pub async fn own_unit(&self) -> Result<Option<String>, ReachError> {
+        let action = "ask systemd which unit this run belongs to";
         // Zero is whoever asks.
         let answer = self
-            .call(ACTION, MANAGER_PATH, MANAGER, "GetUnitByPID", &(0_u32,))
+            .call(action, MANAGER_PATH, MANAGER, "GetUnitByPID", &(0_u32,))
             .await?;
-        let path: Option<OwnedObjectPath> = answer
-            .ok()
-            .and_then(|message| message.body().deserialize().ok());
-        let Some(path) = path else { return Ok(None) };
-        let unit = self.properties(ACTION, path.as_str(), UNIT).await?;
+        let path: OwnedObjectPath = match answer.and_then(|message| message.body().deserialize()) {
+            Ok(path) => path,
+            Err(error) if error_name(&error).is_some_and(|n| n.ends_with(".NoUnitForPID")) => {
+                return Ok(None);
+            }
+            // Without an answer, what is about to be stopped may be this very run.
+            Err(error) => return Err(said(action, &error)),
+        };
+        let unit = self.properties(action, path.as_str(), UNIT).await?;
         Ok(Some(text(&unit, "Id")))
     }
 }
