@@ -130,16 +130,8 @@ impl<'a> SystemdEffect<'a> {
         let (job, systemd) = self.enqueue(&action, verb, unit).await?;
         let mut unanswered = 0;
         loop {
-            let next = async {
-                while let Some(message) = ends.next().await {
-                    if let Some(result) = message.ok().and_then(|m| ended(&m, &job, &systemd)) {
-                        return Some(result);
-                    }
-                }
-                None
-            };
             let turn = self.scope.allow(DOUBT);
-            match self.scope.within(turn, next).await {
+            match self.scope.within(turn, end_of(&mut ends, &job, &systemd)).await {
                 Ok(Some(result)) => return Ok(JobEnd::Over(result)),
                 Ok(None) => {
                     let cause = "systemd ended the conversation before the job was over";
@@ -154,9 +146,8 @@ impl<'a> SystemdEffect<'a> {
                     Ok(None) => {
                         // Its end may have come in between.
                         let last = self.scope.allow(Duration::from_millis(100));
-                        let told = async { ends.next().await?.ok() };
-                        let told = self.scope.within(last, told).await.ok().flatten();
-                        let result = told.and_then(|message| ended(&message, &job, &systemd));
+                        let told = end_of(&mut ends, &job, &systemd);
+                        let result = self.scope.within(last, told).await.ok().flatten();
                         return Ok(JobEnd::Over(result.unwrap_or_default()));
                     }
                     // The next turn is told so too.
@@ -273,6 +264,16 @@ fn removals() -> zbus::Result<MatchRule<'static>> {
 fn signer(message: &zbus::Message) -> String {
     let header = message.header();
     header.sender().map(ToString::to_string).unwrap_or_default()
+}
+
+/// The result of `job`, as soon as one of `ends` says that it is over; none where the conversation ends.
+async fn end_of(ends: &mut MessageStream, job: &OwnedObjectPath, systemd: &str) -> Option<String> {
+    while let Some(message) = ends.next().await {
+        if let Some(result) = message.ok().and_then(|m| ended(&m, job, systemd)) {
+            return Some(result);
+        }
+    }
+    None
 }
 
 /// The result of `job`, where `message` says that it is over. Anybody on a bus can send what looks so.
