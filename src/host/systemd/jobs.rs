@@ -191,11 +191,28 @@ impl<'a> SystemdEffect<'a> {
     ) -> Result<(OwnedObjectPath, String), ReachError> {
         // As systemctl does: what waits to be done to the contrary gives way.
         let body = (unit, "replace");
-        let looking = self.look();
-        let answer = looking
-            .call(action, MANAGER_PATH, MANAGER, verb.method(), &body)
-            .await?;
-        let message = answer.map_err(|error| refused(action, &error))?;
+        if let Some(reason) = self.scope.cancel.state().reason() {
+            return Err(Stopped::Told(reason).error(action));
+        }
+        let asking = Systemd {
+            allowance: self.scope.allow(PATIENCE).despite_end(),
+            ..self.look()
+        };
+        let call = asking.call(action, MANAGER_PATH, MANAGER, verb.method(), &body);
+        let mut call = std::pin::pin!(call);
+        let answer = match self.scope.within(self.scope.allow_all(), &mut call).await {
+            Ok(answer) => answer,
+            // It is asked already. Whoever does not wait for the job cannot cancel it, nor tell of it.
+            Err(_) => {
+                let last = self.scope.allow(LAST_WORDS).despite_end();
+                let late = self.scope.within(last, call).await;
+                late.unwrap_or_else(|stopped| Err(stopped.error(action)))
+            }
+        };
+        let message = match answer {
+            Ok(answer) => answer.map_err(|error| refused(action, &error))?,
+            Err(silent) => return Err(in_doubt(silent)),
+        };
         let job = message.body().deserialize();
         let job: OwnedObjectPath = job.map_err(|error| said(action, &error))?;
         Ok((job, signer(&message)))
@@ -284,6 +301,16 @@ fn ended(message: &zbus::Message, job: &OwnedObjectPath, systemd: &str) -> Optio
     let body = message.body();
     let removed: (u32, OwnedObjectPath, String, String) = body.deserialize().ok()?;
     (removed.1 == *job).then_some(removed.3)
+}
+
+/// It was asked, and did not say whether it takes the job.
+fn in_doubt(silent: ReachError) -> ReachError {
+    ReachError {
+        obstacle: Obstacle::InDoubt,
+        cause: format!("{}; whether systemd does it is not known", silent.cause),
+        help: Some("look at its jobs: `systemctl list-jobs`".to_owned()),
+        ..silent
+    }
 }
 
 /// What systemd, or the bus, says of a job that it does not take.
