@@ -60,9 +60,8 @@ pub(super) async fn run(order: &Order, host: &Effect) -> Result<Outcome<Outputs>
         host,
     };
     if !act.intent.needed {
-        let found = act.intent.found.clone();
-        let findings = act.findings(&found);
-        return Ok(Outcome::unchanged(act.outputs(&found.unit)).with_findings(findings));
+        let found = &act.intent.found;
+        return Ok(Outcome::unchanged(act.outputs(&found.unit)).with_findings(act.findings(found)));
     }
     match act
         .systemd
@@ -97,20 +96,20 @@ impl Act<'_> {
             _ => 0,
         };
         loop {
-            let systemd = self.systemd.look();
-            let found = find(&systemd, &self.order.name, self.order.wanted()).await?;
+            let look = self.systemd.look();
+            let found = find(&look, &self.order.name, self.order.wanted()).await?;
             let unit = &found.unit;
             let standing = match standing(self.order.verb, unit, restarts) {
                 Standing::Done => with_instances(&found),
                 other => other,
             };
             match standing {
-                Standing::Done => return self.done().await,
+                Standing::Done => return Ok(self.done(&found)),
                 Standing::Holds => {
                     let now = scope.clock().now();
                     let since = *steady.get_or_insert(now);
                     if now.since(since) >= self.order.stable_for {
-                        return self.done().await;
+                        return Ok(self.done(&found));
                     }
                 }
                 Standing::OnItsWay => steady = None,
@@ -127,11 +126,8 @@ impl Act<'_> {
         }
     }
 
-    async fn done(self) -> Result<Outcome<Outputs>, StepError> {
-        let order = self.order;
-        let found = find(&self.systemd.look(), &order.name, order.wanted()).await?;
-        let findings = self.findings(&found);
-        Ok(Outcome::changed(self.outputs(&found.unit)).with_findings(findings))
+    fn done(&self, found: &Found) -> Outcome<Outputs> {
+        Outcome::changed(self.outputs(&found.unit)).with_findings(self.findings(found))
     }
 
     /// What its state means, as `service.check` says it.
