@@ -23,7 +23,6 @@ const VERDICT_LIMIT: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub struct RedisEffect<'a> {
     looking: RedisObserve<'a>,
-    identity: RedisIdentity,
 }
 
 /// When a value is written.
@@ -107,7 +106,7 @@ impl Effect {
         let (looking, identity) = self.observe().redis_of(conn, allowance).await?;
         let targets = &self.scope().shared.targets;
         targets.confirm(Redis::NAME, &conn.name, &identity).await?;
-        Ok(RedisEffect { looking, identity })
+        Ok(RedisEffect { looking })
     }
 }
 
@@ -120,11 +119,6 @@ impl<'a> RedisEffect<'a> {
     /// The server, for people.
     pub fn shown(&self) -> &str {
         self.looking.shown()
-    }
-
-    /// What tells this database from others.
-    pub fn identity(&self) -> &RedisIdentity {
-        &self.identity
     }
 
     /// The answer to one command that changes something.
