@@ -210,7 +210,7 @@ fn persistence(info: &Info, now: Option<f64>) -> Option<Persistence> {
             .zip(saved)
             .map(|(now, saved)| tenth((now - saved).max(0.0))),
         last_save_ok: fine("rdb_last_bgsave_status"),
-        unsaved_changes: info.number("rdb_changes_since_last_save").unwrap_or(0),
+        unsaved_changes: info.number("rdb_changes_since_last_save")?,
         aof_enabled,
         aof_ok: aof_enabled
             .then(|| fine("aof_last_write_status") && fine("aof_last_bgrewrite_status")),

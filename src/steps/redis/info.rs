@@ -176,9 +176,9 @@ async fn ask(config: &Config, asking: &Asking<'_>, host: &Observe) -> Result<Out
         let again = facts::read(&session.info(*allowance).await?, now).ok_or_else(garbled)?;
         let seconds = clock.now().since(began).as_secs_f64();
         let counted = outputs.evicted.zip(again.evicted);
-        // It may have been told to count anew meanwhile.
-        outputs.evictions_per_s =
-            counted.map(|(then, now)| tenth(now.saturating_sub(then) as f64 / seconds));
+        // Less than before is no count: it was told to count anew meanwhile.
+        let counted = counted.and_then(|(then, now)| now.checked_sub(then));
+        outputs.evictions_per_s = counted.map(|keys| tenth(keys as f64 / seconds));
     }
     Ok(outputs)
 }
@@ -216,13 +216,18 @@ fn judge_all(config: &Config, shown: &str, outputs: &Outputs) -> Vec<Finding> {
             _ => Finding::unknown(&subject, "it does not say how many clients it takes"),
         });
     }
-    if let Some(rate) = outputs.evictions_per_s {
-        let message = format!("{rate} keys per second are removed to make room");
-        findings.push(
-            config
-                .evictions
-                .finding(&subject("evictions"), rate, &message),
-        );
+    if config.evictions != AtMost::default() {
+        let subject = subject("evictions");
+        findings.push(match outputs.evictions_per_s {
+            Some(rate) => {
+                let message = format!("{rate} keys per second are removed to make room");
+                config.evictions.finding(&subject, rate, &message)
+            }
+            None => Finding::unknown(
+                &subject,
+                "it does not say how many keys were removed, or began to count anew meanwhile",
+            ),
+        });
     }
     if let Some(persistence) = &outputs.persistence {
         let subject = subject("persistence");
@@ -333,6 +338,19 @@ mod tests {
     }
 
     #[test]
+    fn evictions_that_were_not_counted_are_unknown() {
+        let counted = |evictions_per_s| Outputs {
+            evictions_per_s,
+            ..Outputs::default()
+        };
+        let limits = json!({ "evictions": { "warn": 1, "fail": 100 } });
+        assert_eq!(worst(limits.clone(), counted(Some(0.0))), Level::Ok);
+        assert_eq!(worst(limits.clone(), counted(Some(9.5))), Level::Warning);
+        assert_eq!(worst(limits, counted(None)), Level::Unknown);
+        assert_eq!(worst(json!({}), counted(None)), Level::Ok);
+    }
+
+    #[test]
     fn what_is_not_on_disk_is_told() {
         let saved = |age, unsaved_changes, last_save_ok| Outputs {
             persistence: Some(Persistence {
@@ -390,8 +408,23 @@ mod tests {
             worst(json!({}), with(vec![replica(0, "wait_bgsave")], None)),
             Level::Warning
         );
-        assert_eq!(worst(limits, with(vec![], Some(false))), Level::Critical);
+        let silent = Replica {
+            lag_s: None,
+            ..replica(0, "online")
+        };
+        assert_eq!(
+            worst(limits.clone(), with(vec![silent], None)),
+            Level::Unknown
+        );
+        assert_eq!(
+            worst(limits.clone(), with(vec![], Some(false))),
+            Level::Critical
+        );
         assert_eq!(worst(json!({}), with(vec![], Some(false))), Level::Warning);
+        // Since when its link is down is not known: it never was up.
+        let mut never = with(vec![], Some(false));
+        never.replication.as_mut().unwrap().heard_s = None;
+        assert_eq!(worst(limits, never), Level::Unknown);
     }
 
     #[test]

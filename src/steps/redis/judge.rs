@@ -78,24 +78,40 @@ pub(super) fn replication(limits: Within, subject: &str, facts: &Replication) ->
             "its link to the master is down{}",
             since.unwrap_or_default()
         );
-        let seconds = facts.heard_s.unwrap_or(0) as f64;
-        let mut finding = limits.finding(subject, seconds, &message);
+        let mut finding = match facts.heard_s {
+            Some(seconds) => limits.finding(subject, seconds as f64, &message),
+            None if judged => Finding::unknown(subject, message),
+            None => Finding::warning(subject, message),
+        };
         finding.level = finding.level.max(Level::Warning);
         findings
             .push(finding.with_help("what it serves is stale; look at its log and at the master"));
-    } else if let (true, Some(true), Some(heard)) = (judged, facts.link_up, facts.heard_s) {
-        let message = format!("it heard of its master {heard} s ago");
-        findings.push(limits.finding(subject, heard as f64, &message));
+    } else if judged && facts.link_up == Some(true) {
+        findings.push(match facts.heard_s {
+            Some(heard) => {
+                let message = format!("it heard of its master {heard} s ago");
+                limits.finding(subject, heard as f64, &message)
+            }
+            None => Finding::unknown(subject, "it does not say when it heard of its master"),
+        });
     }
     for replica in &facts.replicas {
         let (address, state) = (&replica.address, &replica.state);
         if state != "online" {
             let message = format!("replica {address} is being brought up ({state})");
             findings.push(Finding::warning(subject, message));
-        } else if let (true, Some(lag)) = (judged, replica.lag_s) {
-            let behind = replica.behind_bytes.unwrap_or(0);
-            let message = format!("replica {address} is {lag} s and {behind} bytes behind");
-            findings.push(limits.finding(subject, lag as f64, &message));
+        } else if judged {
+            findings.push(match replica.lag_s {
+                Some(lag) => {
+                    let behind = replica.behind_bytes.unwrap_or(0);
+                    let message = format!("replica {address} is {lag} s and {behind} bytes behind");
+                    limits.finding(subject, lag as f64, &message)
+                }
+                None => {
+                    let message = format!("it does not say how far replica {address} is behind");
+                    Finding::unknown(subject, message)
+                }
+            });
         }
     }
     if judged && facts.role == "master" && facts.replicas.is_empty() {
