@@ -243,7 +243,9 @@ fn judge(config: &Config, kept: &Kept, outputs: &Outputs) -> Vec<Finding> {
         Kept::Nothing => {
             let message = "it keeps no slow log, so that nothing is known of slow commands";
             let help = "`CONFIG SET slowlog-log-slower-than 10000` keeps those of more than 10 ms";
-            findings = vec![Finding::unknown(subject, message).with_help(help)];
+            // What is left of an earlier time counts all the same.
+            findings.retain(|finding| finding.level > Level::Ok);
+            findings.push(Finding::unknown(subject, message).with_help(help));
         }
         Kept::Longer { micros, .. } => {
             if let Some(least) = least.filter(|least| least.as_secs_f64() * 1e6 < *micros as f64) {
@@ -363,6 +365,10 @@ mod tests {
     #[test]
     fn an_empty_log_says_nothing_where_nothing_is_kept() {
         assert_eq!(levels(Kept::Nothing, vec![]), [Level::Unknown]);
+        assert_eq!(
+            levels(Kept::Nothing, vec![command(9000, 2_000_000)]),
+            [Level::Critical, Level::Unknown]
+        );
         assert_eq!(levels(Kept::Hidden, vec![]), [Level::Unknown]);
         assert_eq!(
             levels(Kept::Hidden, vec![command(9000, 60_000)]),
