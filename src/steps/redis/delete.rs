@@ -4,18 +4,16 @@ use std::collections::BTreeSet;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, json};
 
 use super::asking::thirty_seconds;
 use super::keys::{self, ASKED, Pace, ten_thousand};
 use crate::base::Duration;
-use crate::base::count::{count, plural};
 use crate::event::{EffectClass, RepeatClass};
 use crate::host::connect::Conn;
 use crate::host::connect::redis::{Redis, RedisEffect, RedisObserve};
 use crate::host::reach::ReachError;
 use crate::host::{Effect, Observe};
-use crate::step::{Act, Change, Description, Outcome, Partial, Preview, StepError, StepType};
+use crate::step::{Act, Description, Outcome, Partial, Preview, StepError, StepType};
 
 /// How many keys are removed in one go.
 const BATCH: usize = 500;
@@ -139,21 +137,8 @@ impl Act for Delete {
         if found.is_empty() {
             return Ok(Preview::NoChange);
         }
-        let all = session.key_count(pace.next()).await?;
-        let summary = format!(
-            "remove {} that {} from database {} at {}, which has {}",
-            plural(found.len(), "key"),
-            config.what(),
-            session.database(),
-            session.shown(),
-            count(all),
-        );
-        Ok(Preview::Change(Change {
-            summary,
-            counts: Map::from_iter([("keys".to_owned(), json!(found.len()))]),
-            items: keys::listed(found.iter()),
-            ..Change::default()
-        }))
+        let change = keys::removal(&session, &found, &config.what(), pace).await?;
+        Ok(Preview::Change(change))
     }
 
     async fn run(config: Config, host: &Effect) -> Result<Outcome<Outputs>, StepError> {

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::{Map, json};
+
 use super::asking::check_timeout;
 use crate::base::Duration;
 use crate::base::count::{count, plural};
@@ -10,7 +12,7 @@ use crate::host::Scope;
 use crate::host::connect::redis::RedisObserve;
 use crate::host::net::Allowance;
 use crate::host::reach::ReachError;
-use crate::step::StepError;
+use crate::step::{Change, StepError};
 
 /// How many keys a SCAN looks at in one go: less than a millisecond of the server's one thread.
 const SCANNED: u32 = 1000;
@@ -138,10 +140,33 @@ fn plural_keys(number: u64) -> String {
     }
 }
 
+/// What it means to remove `keys`, which are those that `what`.
+pub(super) async fn removal(
+    session: &RedisObserve<'_>,
+    keys: &BTreeSet<Vec<u8>>,
+    what: &str,
+    pace: Pace<'_>,
+) -> Result<Change, ReachError> {
+    let all = session.key_count(pace.next()).await?;
+    let summary = format!(
+        "remove {} that {what} from database {} at {}, which has {}",
+        plural(keys.len(), "key"),
+        session.database(),
+        session.shown(),
+        count(all),
+    );
+    Ok(Change {
+        summary,
+        counts: Map::from_iter([("keys".to_owned(), json!(keys.len()))]),
+        items: listed(keys),
+        ..Change::default()
+    })
+}
+
 /// The first keys of all that would be removed, for people.
-pub(super) fn listed<'k>(keys: impl ExactSizeIterator<Item = &'k Vec<u8>>) -> Vec<String> {
+fn listed(keys: &BTreeSet<Vec<u8>>) -> Vec<String> {
     let more = keys.len().saturating_sub(LISTED);
-    let mut items: Vec<String> = keys.take(LISTED).map(|key| shown(key)).collect();
+    let mut items: Vec<String> = keys.iter().take(LISTED).map(|key| shown(key)).collect();
     if more > 0 {
         items.push(format!("… and {} more", count(more)));
     }
@@ -206,8 +231,7 @@ mod tests {
     #[test]
     fn keys_are_shown_on_one_line() {
         assert_eq!(shown(b"a\nb\\\x00\xff\xc3\xa9"), "a\\nb\\\\\\u{0}\\xffé");
-        let keys: Vec<Vec<u8>> = (0..25).map(|n| vec![b'a' + n]).collect();
-        let items = listed(keys.iter());
+        let items = listed(&(0..25).map(|n| vec![b'a' + n]).collect());
         assert_eq!((items.len(), items[20].as_str()), (21, "… and 5 more"));
     }
 }

@@ -4,18 +4,17 @@ use std::collections::BTreeSet;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, json};
 
 use super::asking::thirty_seconds;
 use super::keys::{self, Pace, ten_thousand};
 use crate::base::Duration;
-use crate::base::count::{count, plural};
+use crate::base::count::plural;
 use crate::event::{EffectClass, Finding, RepeatClass};
 use crate::host::connect::Conn;
 use crate::host::connect::redis::{Fate, Info, Redis, RedisEffect, RedisObserve, Stale};
 use crate::host::reach::{Obstacle, ReachError};
 use crate::host::{Effect, Observe};
-use crate::step::{Act, Change, Description, Outcome, Partial, Preview, StepError, StepType};
+use crate::step::{Act, Description, Outcome, Partial, Preview, StepError, StepType};
 
 /// How many keys are judged and removed in one go: well below a millisecond of the server's one thread.
 const BATCH: usize = 200;
@@ -169,24 +168,11 @@ impl Act for Purge {
         if found.keys.is_empty() {
             return Ok(Preview::NoChange);
         }
-        let all = session.key_count(pace.next()).await?;
-        let mut summary = format!(
-            "remove {} that {} from database {} at {}, which has {}",
-            plural(found.keys.len(), "key"),
-            config.what(),
-            session.database(),
-            session.shown(),
-            count(all),
-        );
+        let mut change = keys::removal(&session, &found.keys, &config.what(), pace).await?;
         if let Some(unseen) = &found.unseen {
-            summary.push_str(&format!("; {unseen}"));
+            change.summary.push_str(&format!("; {unseen}"));
         }
-        Ok(Preview::Change(Change {
-            summary,
-            counts: Map::from_iter([("keys".to_owned(), json!(found.keys.len()))]),
-            items: keys::listed(found.keys.iter()),
-            ..Change::default()
-        }))
+        Ok(Preview::Change(change))
     }
 
     async fn run(config: Config, host: &Effect) -> Result<Outcome<Outputs>, StepError> {
