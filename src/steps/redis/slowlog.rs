@@ -308,8 +308,12 @@ fn judge_commands(config: &Config, subject: &str, outputs: &Outputs) -> Finding 
         }
         (_, Some(longest)) => {
             let count = plural(outputs.commands.len(), "command");
+            let all = match outputs.complete {
+                true => "",
+                false => ", without older ones",
+            };
             let message = format!(
-                "{count} in the slow log{within}; the longest {} ms: {}",
+                "{count} in the slow log{within}{all}; the longest {} ms: {}",
                 longest.duration_ms, longest.command
             );
             Finding::ok(subject, message)
@@ -388,6 +392,8 @@ mod tests {
                 now: 10_000.0,
             };
             let outputs = read(&config, &log);
+            let said = &judge(&config, &log.kept, &outputs)[0].message;
+            assert_eq!(said.contains("without older ones"), !outputs.complete);
             assert!(
                 outputs
                     .commands
