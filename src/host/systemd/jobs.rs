@@ -131,7 +131,11 @@ impl<'a> SystemdEffect<'a> {
         let mut unanswered = 0;
         loop {
             let turn = self.scope.allow(DOUBT);
-            match self.scope.within(turn, end_of(&mut ends, &job, &systemd)).await {
+            match self
+                .scope
+                .within(turn, end_of(&mut ends, &job, &systemd))
+                .await
+            {
                 Ok(Some(result)) => return Ok(JobEnd::Over(result)),
                 Ok(None) => {
                     let cause = "systemd ended the conversation before the job was over";
