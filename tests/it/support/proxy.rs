@@ -23,6 +23,8 @@ pub enum Fault {
     OneByteASecond,
     /// Connections are taken, and nothing passes, in neither direction.
     Swallow,
+    /// What the client says passes, and no answer comes back.
+    Mute,
     /// What the client says does not pass, and the connection is cut.
     CutBefore,
     /// What the client says passes; when the server has begun to answer, the connection is cut.
@@ -74,6 +76,11 @@ impl Proxy {
 
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// A connection URL for a Redis server behind it.
+    pub fn redis_url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
     }
 
     /// A connection URL for a database behind it, as the superuser `postgres`.
@@ -177,6 +184,7 @@ impl Way {
         let fault = self.own.lock().unwrap().unwrap_or(lock(&self.script).now);
         match fault {
             Fault::Swallow => true,
+            Fault::Mute if !self.is_client => true,
             Fault::CutBefore => false,
             Fault::CutAfter if !self.is_client => false,
             Fault::OneByteASecond if !self.is_client => self.slowly(bytes),

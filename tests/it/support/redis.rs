@@ -1,10 +1,9 @@
 //! Redis of the distribution, on a free loopback port, without persistence.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 use std::sync::{Mutex, OnceLock};
-use std::thread;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -280,67 +279,4 @@ fn ping(port: u16) -> std::io::Result<String> {
     let mut line = String::new();
     BufReader::new(connection).read_line(&mut line)?;
     Ok(line)
-}
-
-/// What a `Proxy` does to what passes.
-#[derive(Clone, Copy)]
-pub enum Fault {
-    /// Hands a command on whose text holds this, waits until the server has answered, and cuts the
-    /// connection without a word: it was done, and nobody is told.
-    CutAfter(&'static str),
-    /// Hands a command on whose text holds this, and keeps the answer for itself.
-    Swallow(&'static str),
-    /// Lets the server's answers through a byte a second.
-    Slowly,
-}
-
-/// A way to a server that is not a good one. It ends with the tests.
-pub struct Proxy {
-    port: u16,
-}
-
-impl Proxy {
-    pub fn before(server: &Redis, fault: Fault) -> Proxy {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port can be bound");
-        let port = listener.local_addr().expect("it has an address").port();
-        let behind = server.port();
-        thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                let server = TcpStream::connect((Ipv4Addr::LOCALHOST, behind)).expect("a server");
-                thread::spawn(move || relay(client, server, fault));
-            }
-        });
-        Proxy { port }
-    }
-
-    pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
-    }
-}
-
-/// Question and answer by turns, as the program under test asks.
-fn relay(mut client: TcpStream, mut server: TcpStream, fault: Fault) -> Option<()> {
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        let count = client.read(&mut buffer).ok().filter(|count| *count > 0)?;
-        server.write_all(&buffer[..count]).ok()?;
-        let strikes = match fault {
-            Fault::CutAfter(word) | Fault::Swallow(word) => {
-                String::from_utf8_lossy(&buffer[..count]).contains(word)
-            }
-            Fault::Slowly => false,
-        };
-        let count = server.read(&mut buffer).ok().filter(|count| *count > 0)?;
-        match fault {
-            Fault::CutAfter(_) if strikes => return None,
-            Fault::Swallow(_) if strikes => {}
-            Fault::CutAfter(_) | Fault::Swallow(_) => client.write_all(&buffer[..count]).ok()?,
-            Fault::Slowly => {
-                for byte in &buffer[..count] {
-                    client.write_all(&[*byte]).ok()?;
-                    thread::sleep(Duration::from_secs(1));
-                }
-            }
-        }
-    }
 }

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::{found, login, preview, run, runbook, with_args};
 use crate::database::sql::step;
-use crate::support::redis::{Fault, Options, Proxy, Redis};
+use crate::support::proxy::{Fault, Proxy};
+use crate::support::redis::{Options, Redis};
 use crate::support::run::Ran;
 
 const LOOKS: &str = r#"
@@ -198,10 +199,15 @@ fn a_server_that_hangs_is_not_waited_for() {
 #[test]
 fn a_byte_a_second_is_no_answer() {
     let server = Redis::start(&Options::default());
-    let proxy = Proxy::before(&server, Fault::Slowly);
+    let proxy = Proxy::before(server.port());
+    proxy.now(Fault::OneByteASecond);
     let began = Instant::now();
-    looks_say(&run(&proxy.url(), LOOKS), "critical", "no answer in 1s");
-    acts_say(&run(&proxy.url(), ACTS), "no answer in 1s");
+    looks_say(
+        &run(&proxy.redis_url(), LOOKS),
+        "critical",
+        "no answer in 1s",
+    );
+    acts_say(&run(&proxy.redis_url(), ACTS), "no answer in 1s");
     assert!(
         began.elapsed() < Duration::from_secs(15),
         "{:?}",
@@ -215,16 +221,17 @@ fn a_command_that_was_sent_and_not_answered_is_in_doubt() {
     let server = Redis::start(&Options::default());
     let set =
         "  - { id: act, redis.set: { connection: cache, key: k, value: x, timeout: 500ms } }\n";
-    let delete = "  - { id: act, redis.delete: { connection: cache, keys: [k] } }\n";
-    for (fault, steps, left) in [
-        (Fault::CutAfter("SET"), set, "1"),
-        (Fault::CutAfter("UNLINK"), delete, "0"),
-        // An answer that is late is waited for a moment longer.
-        (Fault::Swallow("SET"), set, "1"),
-        (Fault::CutAfter("UNLINK"), delete, "0"),
+    let delete =
+        "  - { id: act, redis.delete: { connection: cache, keys: [k], timeout: 500ms } }\n";
+    for (word, fault, steps, left) in [
+        ("SET", Fault::CutAfter, set, "1"),
+        ("UNLINK", Fault::CutAfter, delete, "0"),
+        ("SET", Fault::Mute, set, "1"),
+        ("UNLINK", Fault::Mute, delete, "0"),
     ] {
-        let proxy = Proxy::before(&server, fault);
-        let ran = run(&proxy.url(), steps);
+        let proxy = Proxy::before(server.port());
+        proxy.at(word, fault);
+        let ran = run(&proxy.redis_url(), steps);
         // It may be run again, so that nobody has to find out: it has failed, and may have happened.
         ran.expect_code(1);
         let act = step(&ran, "act");
@@ -241,9 +248,10 @@ fn a_command_that_was_sent_and_not_answered_is_in_doubt() {
         assert_eq!(server.cli(&["DBSIZE"]), left);
     }
     // What only looks is not.
-    let proxy = Proxy::before(&server, Fault::CutAfter("TYPE"));
+    let proxy = Proxy::before(server.port());
+    proxy.at("TYPE", Fault::CutAfter);
     let ran = run(
-        &proxy.url(),
+        &proxy.redis_url(),
         "  - { id: get, redis.get: { connection: cache, key: k } }\n",
     );
     ran.expect_code(1);
