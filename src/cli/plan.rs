@@ -114,7 +114,12 @@ fn words(step: &Planned) -> (&'static str, String) {
         (Decision::Run, None) => match &step.looked {
             Some(looked) if looked.status.is_bad() => {
                 let error = looked.error.clone().unwrap_or_default();
-                ("looked", format!("{}: {error}", looked.status))
+                let status = match (&looked.before, looked.allowed) {
+                    (Some(before), _) => format!("{} now, before `{before}`", looked.status),
+                    (None, true) => format!("{} (allowed)", looked.status),
+                    (None, false) => looked.status.to_string(),
+                };
+                ("looked", format!("{status}: {error}"))
             }
             Some(looked) => {
                 let found = looked.findings.iter().max_by_key(|finding| finding.level);

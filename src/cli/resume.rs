@@ -18,6 +18,7 @@ use crate::event::{
 };
 use crate::exec::{self, Edits, Past};
 use crate::host::{RunFolder, StateDir, TakenOver, identity, process};
+use crate::report::{self, Format};
 
 pub(super) fn resume(out: &mut Output, args: ResumeArgs) -> u8 {
     go_on(out, &args, None)
@@ -49,7 +50,7 @@ fn go_on(out: &mut Output, args: &ResumeArgs, from: Option<&str>) -> u8 {
         }
     };
     if from.is_none()
-        && let Some(code) = nothing_to_do(out, &past)
+        && let Some(code) = nothing_to_do(out, args.how.format, &past)
     {
         return code;
     }
@@ -150,8 +151,13 @@ fn take_over(state: &StateDir, id: &RunId) -> Result<TakenOver, Refusal> {
 }
 
 /// A run that succeeded has nothing left; one that failed is not gone on with by itself.
-fn nothing_to_do(out: &Output, past: &RunState) -> Option<u8> {
+fn nothing_to_do(out: &mut Output, format: Format, past: &RunState) -> Option<u8> {
     if past.status == RunStatus::Succeeded {
+        if format == Format::Json
+            && let Ok(text) = report::render(past, format)
+        {
+            out.data(text);
+        }
         out.note_line(&format!(
             "run {} has succeeded: nothing is left to do",
             past.run

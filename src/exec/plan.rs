@@ -10,7 +10,7 @@ use super::locks::connection_of;
 use super::scheduler::{Engine, engine, playbook_info};
 use super::tries::failing;
 use super::{Request, StartError};
-use crate::base::{Deadline, Duration, EndReason, StepPath};
+use crate::base::{Deadline, Duration, EndReason, StepId, StepPath};
 use crate::compile::{Local, StepValue};
 use crate::event::{ApprovalKind, EffectClass, Section, Status};
 use crate::expr::{Evaluated, from_json};
@@ -60,6 +60,8 @@ impl Engine<'_> {
         let count = self.program.nodes().len();
         // Why what waits for a step would not run.
         let mut causes: Vec<Option<String>> = vec![None; count];
+        // What would change something before it.
+        let mut changes: Vec<Option<StepId>> = vec![None; count];
         for at in plan::places(self.program) {
             if self.paused.get() {
                 break;
@@ -69,6 +71,8 @@ impl Engine<'_> {
                 Section::Main => node.needs.iter().find_map(|need| causes[*need].clone()),
                 Section::Finally => None,
             };
+            let before = node.needs.iter().find_map(|need| changes[*need].clone());
+            let first = planned.len();
             let cause = match blocked {
                 Some(cause) => {
                     let reason = Decision::Skip {
@@ -78,9 +82,11 @@ impl Engine<'_> {
                     self.world.set_unknown(at, cause.clone());
                     Some(cause)
                 }
-                None => self.plan_step(at, &mut planned).await,
+                None => self.plan_step(at, before.as_ref(), &mut planned).await,
             };
             causes[at] = cause;
+            let does = planned[first..].iter().any(Planned::changes);
+            changes[at] = before.or_else(|| does.then(|| self.program.step(at).id.value.clone()));
         }
         planned
     }
@@ -109,13 +115,18 @@ impl Engine<'_> {
     }
 
     /// Plans one step with its items; gives back why what waits for it would not run.
-    async fn plan_step(&self, at: usize, planned: &mut Vec<Planned>) -> Option<String> {
+    async fn plan_step(
+        &self,
+        at: usize,
+        before: Option<&StepId>,
+        planned: &mut Vec<Planned>,
+    ) -> Option<String> {
         let step = self.program.step(at);
         let id = &step.id.value;
         let later = format!("known once step `{id}` has run");
         let Some(foreach) = &step.foreach else {
             let (one, value) = self
-                .plan_one(at, StepPath::step(id.clone()), &self.world.local())
+                .plan_one(at, StepPath::step(id.clone()), before, &self.world.local())
                 .await;
             let cause = cause_of(step, &one);
             match value {
@@ -153,7 +164,7 @@ impl Engine<'_> {
             let path = StepPath::item(id.clone(), index);
             let local = self.world.local();
             let local = local.with_item(&foreach.name, from_json(item), index);
-            let (one, value) = self.plan_one(at, path, &local).await;
+            let (one, value) = self.plan_one(at, path, before, &local).await;
             cause = cause.or_else(|| cause_of(step, &one));
             planned.push(one);
             values.push(value);
@@ -171,6 +182,7 @@ impl Engine<'_> {
         &self,
         at: usize,
         path: StepPath,
+        before: Option<&StepId>,
         local: &Local<'_>,
     ) -> (Planned, Option<StepValue>) {
         let (step, node) = (self.program.step(at), &self.program.nodes()[at]);
@@ -222,9 +234,12 @@ impl Engine<'_> {
             if !certain || node.section == Section::Finally {
                 return (planned, None);
             }
-            let (looked, value) = self.look_at(at, &path, config).await;
+            let (mut looked, value) = self.look_at(at, &path, config).await;
+            looked.before = before.cloned();
+            // What is bad now may be what the steps before it are for.
+            let holds = before.is_none() || !looked.status.is_bad();
             planned.looked = Some(looked);
-            return (planned, Some(value));
+            return (planned, holds.then_some(value));
         }
         let work = Work {
             ty: step.ty,
@@ -288,6 +303,8 @@ impl Engine<'_> {
             findings,
             outputs,
             error: error.map(|error| self.redact(&error)),
+            allowed: status.is_bad() && step.on_error == OnError::Continue,
+            before: None,
         };
         self.shared.redactor.outputs(&mut looked.outputs);
         for finding in &mut looked.findings {
@@ -408,10 +425,7 @@ fn approval_of(step: &Step, effect: EffectClass) -> Option<ApprovalKind> {
 
 /// Why what waits for a step would not run.
 fn cause_of(step: &Step, planned: &Planned) -> Option<String> {
-    let bad = planned
-        .looked
-        .as_ref()
-        .is_some_and(|looked| looked.status.is_bad());
+    let bad = planned.looked.as_ref().is_some_and(Looked::fails);
     let fails = bad || matches!(planned.described.decision, Decision::Fail { .. });
     (fails && step.on_error == OnError::Stop).then(|| format!("`{}` would fail", step.id.value))
 }

@@ -30,12 +30,10 @@ impl Engine<'_> {
             .steps
             .get(&path.to_string())
             .or(pledge.steps.get(&whole));
-        let digest = match planned {
-            None => return Some("it was not planned".to_owned()),
-            // It was told as not known yet, and whoever saved the plan has seen that.
-            Some(None) => return None,
-            Some(Some(digest)) => digest,
-        };
+        // It was told as not known yet, and whoever saved the plan has seen that.
+        if planned == Some(&None) {
+            return None;
+        }
         let work = Work {
             ty: step.ty,
             effect: EffectClass::Read,
@@ -43,14 +41,20 @@ impl Engine<'_> {
             part: Part::Preview,
             lock: None,
         };
-        let preview = self.preview_of(work, path, config.clone(), LOOK_TIME).await;
-        let now = preview.map(|preview| self.step_digest(step, path, config, &preview));
-        match now {
-            Ok(Some(now)) if now == *digest => None,
-            Ok(_) => Some("it would do something else than was planned".to_owned()),
-            Err(error) => Some(format!(
-                "it cannot be compared with what was planned: {error}"
-            )),
+        let preview = match self.preview_of(work, path, config.clone(), LOOK_TIME).await {
+            Ok(preview) => preview,
+            Err(error) => {
+                return Some(format!(
+                    "it cannot be compared with what was planned: {error}"
+                ));
+            }
+        };
+        match planned {
+            // What has nothing to do is not in a plan.
+            None if preview == Preview::NoChange => None,
+            None => Some("it would change something, and was not planned".to_owned()),
+            Some(digest) if *digest == self.step_digest(step, path, config, &preview) => None,
+            Some(_) => Some("it would do something else than was planned".to_owned()),
         }
     }
 

@@ -86,6 +86,19 @@ pub struct Looked {
     /// What went wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// Whether a run goes on and ends well all the same (`on_error: continue`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allowed: bool,
+    /// The step before it that would, or may, change something: it may find something else then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<StepId>,
+}
+
+impl Looked {
+    /// Whether a run would fail of it, as far as can be told now.
+    pub fn fails(&self) -> bool {
+        self.status.is_bad() && !self.allowed && self.before.is_none()
+    }
 }
 
 /// What one step, or one item of it, would do, found out by looking.
@@ -159,10 +172,7 @@ impl Plan {
     /// Whether a step would fail, or what it looked at is bad.
     pub fn fails(&self) -> bool {
         self.steps.iter().any(|step| {
-            let bad = step
-                .looked
-                .as_ref()
-                .is_some_and(|looked| looked.status.is_bad());
+            let bad = step.looked.as_ref().is_some_and(Looked::fails);
             bad || matches!(step.described.decision, Decision::Fail { .. })
         })
     }

@@ -100,6 +100,30 @@ fn its_exit_status_tells_whether_there_is_something_to_do() {
 }
 
 #[test]
+fn a_check_of_what_would_be_mended_first_fails_no_plan() {
+    let text = "runbook: v1\nname: mend\nsteps:\n  \
+                - { id: mend, exec.command: { argv: [touch, mended] } }\n  \
+                - { id: check, effect: read, exec.command: { argv: [test, -e, mended] } }\n  \
+                - { id: after, exec.command: { argv: [touch, after] } }\n";
+    let planned = plan(text, &["--detailed-exitcode"]);
+    planned.expect_code(10);
+    let told = "check  looked      failed now, before `mend`: `test` exited with status 1";
+    assert!(planned.stdout.contains(told), "{planned}");
+    assert!(!planned.stdout.contains("skipped"), "{planned}");
+    go(&planned, &["run", "--plan", "plan.json"]).expect_code(0);
+
+    // What fails before anything is changed is a failure.
+    let first = text.replace("id: mend, exec", "id: mend, effect: read, exec");
+    let first = first.replace("touch, mended", "test, -e, mended");
+    plan(&first, &[]).expect_code(1);
+    // One that a run survives is none.
+    let allowed = first.replace("effect: read", "effect: read, on_error: continue");
+    let allowed = plan(&allowed, &[]);
+    allowed.expect_code(0);
+    assert!(allowed.stdout.contains("failed (allowed)"), "{allowed}");
+}
+
+#[test]
 fn what_was_planned_is_what_runs() {
     let planned = plan(PLAYBOOK, &[]);
     // What it destroys has been seen.

@@ -1,6 +1,9 @@
 //! The playbooks for databases, as they are shipped, on a filled database: each is looked at without a
 //! touch, planned, done exactly so, gone on with after a crash, and reported.
 
+mod killed;
+mod load;
+
 use std::path::Path;
 
 use rustix::process::Signal;

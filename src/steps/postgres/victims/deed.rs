@@ -58,23 +58,32 @@ impl Wanted<'_> {
         let found = self
             .find(&Within(&session, allowance), session.version())
             .await?;
-        if found.victims.is_empty() && found.spared.is_empty() {
+        if found.victims.is_empty() {
             return Ok(Preview::NoChange);
         }
         let mut counts = Map::new();
         counts.insert("sessions".to_owned(), json!(found.victims.len()));
-        counts.insert("spared".to_owned(), json!(found.spared.len()));
         let sessions = plural(found.victims.len(), "session");
         let summary = match self.act {
             Act::Cancel => format!("cancel the statements of {sessions} at {}", session.shown()),
             Act::Terminate => format!("end {sessions} at {}", session.shown()),
         };
-        let shown = { found.victims.iter() }.chain(found.spared.iter().take(MOST_SPARED));
+        // Those that are spared come and go, and nothing happens to them.
+        let spared = found
+            .spared
+            .iter()
+            .take(MOST_SPARED)
+            .map(Session::to_string);
         Ok(Preview::Change(Change {
             summary,
             counts,
-            items: shown.map(|found| found.to_string()).collect(),
-            notes: found.victims.iter().map(Session::age).collect(),
+            items: found.victims.iter().map(Session::to_string).collect(),
+            notes: found
+                .victims
+                .iter()
+                .map(Session::age)
+                .chain(spared)
+                .collect(),
             ..Change::default()
         }))
     }

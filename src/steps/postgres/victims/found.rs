@@ -64,7 +64,8 @@ const WORKING: &str = "WITH working AS MATERIALIZED (\
 const COPYING: &str = " UNION ALL SELECT pid, 'COPY' FROM pg_stat_progress_copy";
 
 /// Who matches, and who of them is spared. Of what this login may not see, what can be told of it counts.
-/// `query` is of the past where a session is not active.
+/// Sessions of this very run are not even spared: they come and go with its steps. `query` is of the past
+/// where a session is not active.
 const MATCHING: &str = r"), blockers AS MATERIALIZED (
        SELECT DISTINCT pg_catalog.unnest(pg_catalog.pg_blocking_pids(w.pid)) AS pid
        FROM pg_catalog.pg_stat_activity w WHERE w.wait_event_type = 'Lock'),
@@ -98,6 +99,8 @@ const MATCHING: &str = r"), blockers AS MATERIALIZED (
          LEFT JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid
          LEFT JOIN (SELECT pid, pg_catalog.min(what) AS what FROM working GROUP BY pid) w ON w.pid = a.pid
        WHERE a.pid <> pg_catalog.pg_backend_pid()
+         AND (a.application_name LIKE 'rb/%' AND pg_catalog.split_part(a.application_name, '/', 2)
+           = pg_catalog.split_part(pg_catalog.current_setting('application_name'), '/', 2)) IS NOT TRUE
          AND a.backend_type IS DISTINCT FROM 'parallel worker'
          AND (a.datname = ANY(coalesce($1::text[], ARRAY[pg_catalog.current_database()::text]))
            OR a.datname IS NULL AND a.backend_type = 'walsender')
