@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import re
 import shutil
 import statistics
 import subprocess
@@ -39,56 +38,76 @@ def timed(command, runs, cwd):
 
 
 def looks(args):
-    with open(f"{args.folder}/looks.yaml", "w") as file:
-        file.write(HEAD)
-        for at in range(20):
-            file.write(f"  - {{ id: s{at}, fail_on: never, {LOOKS[at % len(LOOKS)][0]} }}\n")
+    playbooks = {
+        "looks.yaml": [look for look, _ in LOOKS],
+        "same.yaml": [f'postgres.query: {{ connection: main, sql: "{sql}" }}' for _, sql in LOOKS],
+    }
+    for name, steps in playbooks.items():
+        with open(f"{args.folder}/{name}", "w") as file:
+            file.write(HEAD)
+            for at in range(20):
+                file.write(f"  - {{ id: s{at}, fail_on: never, {steps[at % len(LOOKS)]} }}\n")
     for name, psql in [("looks.sh", "psql"), ("bare.sh", f"{args.bin}/psql")]:
         with open(f"{args.folder}/{name}", "w") as file:
             for at in range(20):
                 file.write(f'{psql} -XAt "$DATABASE_URL" -c "{LOOKS[at % len(LOOKS)][1]}"\n')
-    ours = [args.runbook, "run", "looks.yaml", "-q"]
-    first = subprocess.run(ours, cwd=args.folder, capture_output=True, text=True)
-    if first.returncode != 0:
-        raise SystemExit(f"the playbook fails:\n{first.stdout}{first.stderr}")
-    commands = {"runbook run": ours, "20 psql -c": ["bash", "looks.sh"], "20 psql -c, the bare program": ["bash", "bare.sh"]}
+    for name in playbooks:
+        first = subprocess.run([args.runbook, "run", name, "-q"], cwd=args.folder, capture_output=True, text=True)
+        if first.returncode != 0:
+            raise SystemExit(f"the playbook fails:\n{first.stdout}{first.stderr}")
+    commands = {
+        "20 x postgres.query": [args.runbook, "run", "same.yaml", "-q"],
+        "20 typed looks": [args.runbook, "run", "looks.yaml", "-q"],
+        "20 psql -c": ["bash", "looks.sh"],
+        "20 psql -c, the bare program": ["bash", "bare.sh"],
+    }
     took = {name: [] for name in commands}
     # In turns, so that what else the machine does falls on all of them.
     for _ in range(args.runs):
         for name, command in commands.items():
             took[name] += timed(command, 1, args.folder)
-    own = statistics.median(took["runbook run"])
+    same, typed, *_ = [statistics.median(times) for times in took.values()]
     for name, times in took.items():
         middle = statistics.median(times)
-        print(f"{name:32} {middle * 1e3:8.1f} ms   {middle / own:6.1f} x")
-
-
-def tps(args, seconds, beside=None):
-    bench = subprocess.Popen(
-        [f"{args.bin}/pgbench", "-n", "-c", "4", "-T", str(seconds), os.environ["DATABASE_URL"]],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        # A statement that is blocked for longer fails, and pgbench says so.
-        env={**os.environ, "PGOPTIONS": "-c lock_timeout=5000"},
-    )
-    code = None
-    if beside:
-        time.sleep(1)
-        code = subprocess.run(beside, cwd=args.folder, capture_output=True, text=True).returncode
-    text = bench.communicate()[0]
-    failed = re.search(r"number of failed transactions: (\d+)", text)
-    return float(re.search(r"tps = ([\d.]+)", text)[1]), int(failed[1]) if failed else 0, code
+        print(f"{name:30} {middle * 1e3:8.1f} ms   {middle / same:6.1f} x the same statements   {middle / typed:6.1f} x the typed looks")
 
 
 def load(args):
+    """Throughput of pgbench before, while and after the weekly maintenance runs, by its log of transactions."""
     for name in ["weekly-db-maintenance.yaml", "runbook.yaml"]:
         shutil.copy(f"playbooks/{name}", args.folder)
-    alone, _, _ = tps(args, 15)
-    run = [args.runbook, "run", "weekly-db-maintenance.yaml", "--yes", "-q", "-p", "slow_mean=10s"]
-    beside, failed, code = tps(args, 15, run)
-    again, _, _ = tps(args, 15)
-    base = (alone + again) / 2
-    print(f"pgbench alone {alone:.0f} and {again:.0f} tps, beside the weekly maintenance (exit {code}) {beside:.0f} tps: "
-          f"{100 - 100 * beside / base:.0f} % less; statements that waited 5 s for a lock: {failed}")
+    run = [args.runbook, "run", "weekly-db-maintenance.yaml", "--yes", "-p", "slow_mean=10s"]
+    bench = subprocess.Popen(
+        [f"{args.bin}/pgbench", "-n", "-c", "4", "-T", "40", "-l", "--log-prefix", f"{args.folder}/load", os.environ["DATABASE_URL"]],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        # A statement that is blocked for longer fails, and pgbench gives its client up.
+        env={**os.environ, "PGOPTIONS": "-c lock_timeout=5000"},
+    )
+    time.sleep(15)
+    began = time.time()
+    done = subprocess.run(run, cwd=args.folder, capture_output=True, text=True)
+    ended = time.time()
+    text = bench.communicate()[0]
+    if done.returncode != 0:
+        raise SystemExit(f"the weekly maintenance fails:\n{done.stdout}{done.stderr}")
+    if "aborted" in text:
+        raise SystemExit(f"somebody waited for 5 s:\n{text}")
+    transactions = []
+    for name in os.listdir(args.folder):
+        if name.startswith("load."):
+            with open(f"{args.folder}/{name}") as file:
+                for line in file:
+                    _, _, took, _, seconds, micros, *_ = line.split()
+                    transactions.append((int(seconds) + int(micros) / 1e6, int(took) / 1e3))
+    def within(start, end):
+        took = [took for at, took in transactions if start <= at < end]
+        return len(took) / (end - start), max(took)
+    alone, longest = within(began - 10, began)
+    after, _ = within(ended + 1, ended + 8)
+    beside, waited = within(began, ended)
+    base = (alone + after) / 2
+    print(f"pgbench before {alone:.0f} and after {after:.0f} tps; beside the weekly maintenance of {ended - began:.1f} s {beside:.0f} tps: "
+          f"{100 - 100 * beside / base:.0f} % less; the longest transaction {waited:.0f} ms (before {longest:.0f} ms)")
 
 
 parser = argparse.ArgumentParser()

@@ -6,10 +6,10 @@
 # clients, python3, and root (initdb refuses it, so the server runs as `postgres`). Makes a server of its
 # own in target/bench, and ends it.
 #
-# 1. A check playbook of 20 look steps on one database, against 20 `psql -c` calls in a shell with a
-#    statement each that asks for about the same: with `psql` as it is found on PATH (Debian's is a
-#    wrapper in Perl), and with the program behind it.
-# 2. The throughput of pgbench while the weekly maintenance runs, as a share of what it is without.
+# 1. A check playbook of 20 look steps on one database, against 20 `psql -c` calls in a shell: with `psql` as
+#    it is found on PATH (Debian's is a wrapper in Perl), and with the program behind it. Once with the same
+#    statements, in `postgres.query`; once with the typed looks, which ask for more than they do.
+# 2. The throughput of pgbench while the weekly maintenance runs, as a share of what it is before and after.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 runs=${1:-11}

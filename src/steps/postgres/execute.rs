@@ -193,6 +193,8 @@ impl Act for Execute {
         session
             .set_lock_timeout(config.lock_timeout, allowance)
             .await?;
+        // Whether what its author wrote is compiled is for the server to say.
+        session.run("RESET jit", &[], allowance).await?;
         let mut work = Work {
             subject: config.connection.name.clone(),
             outputs: Outputs::default(),

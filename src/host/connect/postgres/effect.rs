@@ -15,7 +15,7 @@ use super::notice::Notice;
 use super::observe::{as_json, only, read_json};
 use super::pool::Lease;
 use super::session::{Bound, Session, application_name, server_limit};
-use super::sql::{Sql, literal};
+use super::sql::{Sql, settings};
 use super::url::Target;
 use crate::base::Duration;
 use crate::host::connect::{Conn, ConnectionKind as _};
@@ -119,10 +119,10 @@ impl Effect {
         targets
             .confirm(Postgres::NAME, &conn.name, &session.identity)
             .await?;
-        let begin = format!(
-            "RESET ALL; SET application_name = {}",
-            literal(&application_name(scope))
-        );
+        // Of what we ask of catalogs, no plan is worth to be compiled.
+        let name = application_name(scope);
+        let values = [("jit", "off"), ("application_name", &name)];
+        let begin = format!("RESET ALL; {}", settings(false, &values));
         session.plainly(&begin, allowance).await?;
         if session.version() >= CONNECTION_CHECK {
             // A server whose system cannot tell (Windows) refuses; then it is only noticed later.
@@ -197,8 +197,8 @@ impl<'a> PgEffect<'a> {
     ) -> Result<(), ReachError> {
         // Zero would be no limit.
         let millis = limit.as_millis().clamp(1, i32::MAX as u64);
-        self.plainly(&format!("SET lock_timeout = {millis}"), allowance)
-            .await
+        let text = settings(false, &[("lock_timeout", &millis.to_string())]);
+        self.plainly(&text, allowance).await
     }
 
     /// For statements that take long: until `allowance` runs out, whatever limit the login has
@@ -207,8 +207,8 @@ impl<'a> PgEffect<'a> {
     /// # Errors
     /// When the server did not take it.
     pub async fn set_statement_limit(&self, allowance: Allowance) -> Result<(), ReachError> {
-        let limit = server_limit(self.scope(), allowance);
-        let text = format!("SET statement_timeout = {limit}");
+        let limit = server_limit(self.scope(), allowance).to_string();
+        let text = settings(false, &[("statement_timeout", &limit)]);
         self.plainly(&text, allowance).await
     }
 

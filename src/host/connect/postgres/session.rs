@@ -16,7 +16,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::error::{explain, refused};
 use super::notice::{Notice, Notices};
-use super::sql::{Sql, literal};
+use super::sql::{Sql, settings};
 use super::url::{Host, Session as Wanted, Target, TlsPolicy};
 use crate::base::Duration;
 use crate::host::net::{Allowance, Stopped, Stream, dial};
@@ -306,22 +306,22 @@ impl Session {
 
     /// What begins a transaction that only looks. Its settings end with it.
     fn begin(&self, scope: &Scope, sql: &Sql, allowance: Allowance) -> String {
-        let limit = server_limit(scope, allowance);
-        // Strings must mean on the server what they meant to whoever classed the statement.
-        let mut begin = format!(
-            "BEGIN READ ONLY; SET LOCAL standard_conforming_strings = on; \
-             SET LOCAL statement_timeout = {limit}"
-        );
-        if !sql.is_authors() {
-            // Nobody's function or operator stands in for one of PostgreSQL's own.
-            begin.push_str("; SET LOCAL search_path = pg_catalog");
-        }
+        let limit = server_limit(scope, allowance).to_string();
         let name = application_name(scope);
-        if name != self.name {
-            begin.push_str("; SET LOCAL application_name = ");
-            begin.push_str(&literal(&name));
+        let mut values = vec![
+            // Strings must mean on the server what they meant to whoever classed the statement.
+            ("standard_conforming_strings", "on"),
+            ("statement_timeout", &limit),
+        ];
+        if !sql.is_authors() {
+            // Nobody's function or operator stands in for one of PostgreSQL's own. The planner takes catalogs
+            // for large, and would compile for 100 ms what runs for one.
+            values.extend([("search_path", "pg_catalog"), ("jit", "off")]);
         }
-        begin
+        if name != self.name {
+            values.push(("application_name", &name));
+        }
+        format!("BEGIN READ ONLY; {}", settings(true, &values))
     }
 
     /// Asks the server to end `work`, which this session does, again and again until it says what came of

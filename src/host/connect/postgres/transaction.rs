@@ -7,7 +7,7 @@ use super::effect::{Alone, Done, PgEffect, Verdict, in_doubt, lost};
 use super::error::refused;
 use super::observe::{as_json, read_json};
 use super::session::{Bound, Opening, server_limit};
-use super::sql::Sql;
+use super::sql::{Sql, settings};
 use crate::base::Duration;
 use crate::host::net::Allowance;
 use crate::host::reach::{Obstacle, ReachError};
@@ -67,7 +67,7 @@ impl PgTransaction<'_, '_> {
         allowance: Allowance,
     ) -> Result<(), ReachError> {
         let millis = limit.as_millis().clamp(1, i32::MAX as u64);
-        let text = format!("SET LOCAL lock_timeout = {millis}");
+        let text = settings(true, &[("lock_timeout", &millis.to_string())]);
         let done = self.on.plainly(&text, allowance).await;
         self.on.session().set_busy(true);
         done
@@ -144,10 +144,12 @@ impl<'a> PgEffect<'a> {
     /// # Errors
     /// When the server does not.
     pub async fn begin(&self, allowance: Allowance) -> Result<PgTransaction<'_, 'a>, ReachError> {
-        let limit = server_limit(self.scope(), allowance);
-        let begin = format!(
-            "BEGIN; SET LOCAL standard_conforming_strings = on; SET LOCAL statement_timeout = {limit}"
-        );
+        let limit = server_limit(self.scope(), allowance).to_string();
+        let values = [
+            ("standard_conforming_strings", "on"),
+            ("statement_timeout", &limit),
+        ];
+        let begin = format!("BEGIN; {}", settings(true, &values));
         self.plainly(&begin, allowance).await?;
         // Whoever drops it without an end leaves it to the server, which rolls it back.
         self.session().set_busy(true);

@@ -154,15 +154,32 @@ pub fn literal(value: &str) -> String {
     format!("E'{escaped}'")
 }
 
+/// A statement that gives settings their values, until the end of the transaction where `local`. With `SET`,
+/// each value would be a statement of its own to `pg_stat_statements`, which forgets others in its place.
+pub fn settings(local: bool, values: &[(&str, &str)]) -> String {
+    let set = |(name, value): &(&str, &str)| {
+        let (name, value) = (literal(name), literal(value));
+        format!("pg_catalog.set_config({name}, {value}, {local})")
+    };
+    format!(
+        "SELECT {}",
+        Vec::from_iter(values.iter().map(set)).join(", ")
+    )
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Predicate, Script, Sql, literal, quoted};
+    use super::{Predicate, Script, Sql, literal, quoted, settings};
 
     #[test]
     fn names_are_quoted_whatever_is_in_them() {
         assert_eq!(quoted("UserData"), "\"UserData\"");
         assert_eq!(quoted("a\"b"), "\"a\"\"b\"");
         assert_eq!(literal("it's \\n"), "E'it''s \\\\n'");
+        assert_eq!(
+            settings(true, &[("jit", "off"), ("a", "b")]),
+            "SELECT pg_catalog.set_config(E'jit', E'off', true), pg_catalog.set_config(E'a', E'b', true)"
+        );
         let sql = Sql::new("SELECT ").names(["a", "b c"]).then(" FROM ");
         let sql = sql.qualified("S", "t.u").then(" LIMIT ").number(3);
         assert_eq!(
