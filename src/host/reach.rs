@@ -32,6 +32,8 @@ pub enum Obstacle {
     NotReady,
     /// It answers, and has no connection left for this login.
     Exhausted,
+    /// It answers, and others hold what was asked for, or have changed it meanwhile: it may be asked again.
+    Locked,
     /// It answers, and rejects what was asked.
     Rejected,
     /// It was told to do something, and nobody knows whether it did.
@@ -92,6 +94,7 @@ impl From<ReachError> for HostError {
             | Obstacle::HungUp
             | Obstacle::NotReady
             | Obstacle::Exhausted
+            | Obstacle::Locked
             | Obstacle::OurNetwork => HostErrorKind::Transient,
             Obstacle::InDoubt => HostErrorKind::InDoubt,
             Obstacle::Tls

@@ -24,6 +24,7 @@ pub(super) fn level(obstacle: Obstacle) -> Option<Level> {
         | Obstacle::Denied
         | Obstacle::NotReady
         | Obstacle::Exhausted
+        | Obstacle::Locked
         | Obstacle::Rejected => Some(Level::Critical),
         Obstacle::Unresolved
         | Obstacle::OurNetwork

@@ -88,7 +88,7 @@ pub struct Config {
     #[schemars(extend("x-runbook-secrets" = true))]
     pub bind: Vec<serde_json::Value>,
     /// How many rows a batch has at most; a few more where the rows of a table differ much in size.
-    #[serde(default = "five_thousand")]
+    #[serde(default = "ten_thousand")]
     #[schemars(range(min = 1, max = 100_000))]
     pub batch: u32,
     /// How long a batch waits for a lock, and how long VACUUM does.
@@ -122,8 +122,8 @@ pub struct Archive {
     pub table: String,
 }
 
-fn five_thousand() -> u32 {
-    5000
+fn ten_thousand() -> u32 {
+    10_000
 }
 
 fn one_second() -> Duration {

@@ -167,6 +167,7 @@ fn may_pass(obstacle: Obstacle) -> bool {
         | Obstacle::HungUp
         | Obstacle::NotReady
         | Obstacle::Exhausted
+        | Obstacle::Locked
         | Obstacle::Rejected
         | Obstacle::OurNetwork => true,
         Obstacle::Tls

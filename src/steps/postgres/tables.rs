@@ -247,11 +247,11 @@ pub(super) fn said(table: &Table, warning: Level, notices: &[Notice]) -> Vec<Fin
 /// # Errors
 /// Where the server or the run is in trouble, and not the table.
 pub(super) fn failed(table: &Table, error: ReachError) -> Result<Finding, ReachError> {
-    if !matches!(error.obstacle, Obstacle::Rejected | Obstacle::Forbidden) {
+    if !is_about_one(error.obstacle) {
         return Err(error);
     }
     let finding = Finding::critical(&table.shown, error.cause.clone());
-    Ok(match is_lock_timeout(&error) {
+    Ok(match error.obstacle == Obstacle::Locked {
         true => finding.with_help(
             "somebody else holds a lock on it: look at `postgres.locks`, or give it a longer \
              `lock_timeout`",
@@ -263,9 +263,12 @@ pub(super) fn failed(table: &Table, error: ReachError) -> Result<Finding, ReachE
     })
 }
 
-/// Whether it was waited for a lock in vain (SQLSTATE `lock_not_available`).
-pub(super) fn is_lock_timeout(error: &ReachError) -> bool {
-    error.cause.contains("55P03")
+/// Whether it is about what was asked for, and not about the server or the run.
+pub(super) fn is_about_one(obstacle: Obstacle) -> bool {
+    matches!(
+        obstacle,
+        Obstacle::Locked | Obstacle::Rejected | Obstacle::Forbidden
+    )
 }
 
 /// What names must be, where they are given.

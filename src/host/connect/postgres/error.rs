@@ -122,6 +122,8 @@ fn meaning(state: &SqlState) -> (Obstacle, Option<&'static str>) {
         ),
         // Insufficient resources.
         _ if code.starts_with("53") => (Obstacle::NotReady, None),
+        // No lock in time, a deadlock, a row that somebody has changed (where transactions are serializable).
+        "55P03" | "40P01" | "40001" => (Obstacle::Locked, None),
         _ => (Obstacle::Rejected, None),
     }
 }
@@ -142,6 +144,8 @@ mod tests {
             ("53300", Obstacle::Exhausted),
             ("57P03", Obstacle::NotReady),
             ("53100", Obstacle::NotReady),
+            ("55P03", Obstacle::Locked),
+            ("40P01", Obstacle::Locked),
             ("42P01", Obstacle::Rejected),
             ("XX000", Obstacle::Rejected),
         ] {

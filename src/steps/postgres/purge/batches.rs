@@ -307,7 +307,7 @@ impl<'a, 's> Batches<'a, 's> {
         loop {
             let error = match work().await {
                 Ok(done) => return Ok(done),
-                Err(error) if !is_about_locks(&error) => return Err(error.into()),
+                Err(error) if error.obstacle != Obstacle::Locked => return Err(error.into()),
                 Err(error) => error,
             };
             if tries == TRIES {
@@ -382,29 +382,5 @@ impl<'a, 's> Batches<'a, 's> {
         self.outputs.vacuumed = warnings.is_empty();
         self.findings.extend(warnings);
         Ok(())
-    }
-}
-
-/// Whether the server broke it off because of others: no lock in time, a deadlock, a row that somebody
-/// has changed (where transactions are serializable by default).
-fn is_about_locks(error: &ReachError) -> bool {
-    let codes = ["SQLSTATE 55P03", "SQLSTATE 40P01", "SQLSTATE 40001"];
-    codes.iter().any(|code| error.cause.contains(code))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_about_locks;
-    use crate::host::reach::{Obstacle, ReachError};
-
-    #[test]
-    fn only_what_others_hold_is_waited_for() {
-        let error = |cause: &str| ReachError::new(Obstacle::Rejected, "change shop", cause);
-        assert!(is_about_locks(&error(
-            "canceling statement due to lock timeout (SQLSTATE 55P03)"
-        )));
-        assert!(!is_about_locks(&error(
-            "update or delete on table violates foreign key (SQLSTATE 23503)"
-        )));
     }
 }

@@ -133,9 +133,9 @@ async fn failed(
     failure
 }
 
-/// An error; to have waited for others in vain (SQLSTATE `lock_not_available`) may pass.
+/// An error; to have waited for others in vain may pass.
 pub(super) fn waited(config: &Config, error: ReachError) -> StepError {
-    let in_vain = error.cause.contains("55P03");
+    let in_vain = error.obstacle == Obstacle::Locked;
     let error = StepError::from(error);
     if !in_vain {
         return error;

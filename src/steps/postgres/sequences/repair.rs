@@ -11,7 +11,7 @@ use crate::host::net::Allowance;
 use crate::host::reach::{Obstacle, ReachError};
 use crate::steps::postgres::relation::Within;
 use crate::steps::postgres::sequence::{Sequence, State};
-use crate::steps::postgres::tables::is_lock_timeout;
+use crate::steps::postgres::tables::is_about_one;
 
 /// How long a sequence's lock is waited for while its tables are locked. Whoever has taken a value and
 /// not inserted it yet holds the one and waits for the other: we give way long before the server finds out
@@ -47,10 +47,10 @@ impl Repair<'_> {
                 }
                 Err(error) => error,
             };
-            if matches!(error.obstacle, Obstacle::Rejected | Obstacle::Forbidden) {
+            if is_about_one(error.obstacle) {
                 transaction.roll_back(self.allowance).await?;
             }
-            if !is_lock_timeout(&error) || is_over() {
+            if error.obstacle != Obstacle::Locked || is_over() {
                 return Err(error);
             }
             let answers = Within(self.session, self.allowance);
@@ -149,11 +149,11 @@ async fn read(
 
 /// An error about one sequence as a finding: the others are still done.
 pub(super) fn refused(sequence: &Sequence, error: ReachError) -> Result<Finding, ReachError> {
-    if !matches!(error.obstacle, Obstacle::Rejected | Obstacle::Forbidden) {
+    if !is_about_one(error.obstacle) {
         return Err(error);
     }
     let message = format!("not repaired: {}", error.cause);
-    let help = match is_lock_timeout(&error) {
+    let help = match error.obstacle == Obstacle::Locked {
         true => "somebody writes to its tables in a long transaction: look at `postgres.locks`"
             .to_owned(),
         false => format!("use the login of its owner, {}", sequence.owner),

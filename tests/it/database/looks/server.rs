@@ -255,3 +255,28 @@ fn versions() -> Vec<std::path::PathBuf> {
     versions.reverse();
     versions
 }
+
+#[test]
+fn runs_leave_no_statements_of_their_own_behind() {
+    let options = Options {
+        settings: vec![
+            "shared_preload_libraries = 'pg_stat_statements'".to_owned(),
+            "autovacuum = off".to_owned(),
+        ],
+        ..Options::default()
+    };
+    let server = Postgres::start(&options);
+    server.psql("CREATE EXTENSION pg_stat_statements; CREATE TABLE t (a int)");
+    let steps = "  - { id: one, postgres.activity: { connection: main } }\n  \
+                 - { id: two, postgres.locks: { connection: main } }\n  \
+                 - { id: three, postgres.query: { connection: main, sql: SELECT 1 } }\n  \
+                 - { id: four, postgres.vacuum: { connection: main, tables: [t] } }\n";
+    let counted = || {
+        run(&server.url("postgres"), steps).expect_code(0);
+        server.psql("SELECT count(*) FROM pg_stat_statements")
+    };
+    counted();
+    // The names and deadlines of each run are others.
+    let second = counted();
+    assert_eq!(counted(), second);
+}
