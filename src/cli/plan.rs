@@ -98,6 +98,9 @@ pub(super) fn read(path: &Path) -> Result<Saved, String> {
 fn words(step: &Planned) -> (&'static str, String) {
     let described = &step.described;
     let summary = described.description.summary.clone();
+    if let Some(error) = &step.error {
+        return ("would FAIL", error.clone());
+    }
     match (&described.decision, &step.preview) {
         (Decision::Skip { reason }, _) => ("skipped", reason.clone()),
         (Decision::Fail { error }, _) => ("would FAIL", error.clone()),

@@ -192,6 +192,7 @@ impl Engine<'_> {
             described,
             looked: None,
             preview: None,
+            error: None,
             lock: None,
             lock_connection: None,
             approval: None,
@@ -251,8 +252,13 @@ impl Engine<'_> {
         let preview = self
             .preview_of(work, &path, config.clone(), LOOK_TIME)
             .await
-            .unwrap_or_else(|error| Preview::Unknown {
-                because: error.to_string(),
+            .unwrap_or_else(|error| {
+                let because = error.to_string();
+                let first = before.is_none() && node.section == Section::Main;
+                if certain && first && step.on_error == OnError::Stop {
+                    planned.error = Some(self.redact(&because));
+                }
+                Preview::Unknown { because }
             });
         planned.digest = self.step_digest(step, &path, &config, &preview);
         planned.approval = self.would_ask(step, node.effect, &preview, local);
@@ -364,6 +370,7 @@ impl Engine<'_> {
             },
             looked: None,
             preview: unknown,
+            error: None,
             lock: None,
             lock_connection: None,
             approval: approval_of(step, node.effect),

@@ -113,6 +113,10 @@ pub struct Planned {
     /// What it would change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preview: Option<Preview>,
+    /// Why it could not be looked what it would change, where nothing before it would change that and a run
+    /// would fail of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
     /// What it would lock.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lock: Option<String>,
@@ -169,11 +173,11 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Whether a step would fail, or what it looked at is bad.
+    /// Whether a step would fail, what it looked at is bad, or it could not look.
     pub fn fails(&self) -> bool {
         self.steps.iter().any(|step| {
             let bad = step.looked.as_ref().is_some_and(Looked::fails);
-            bad || matches!(step.described.decision, Decision::Fail { .. })
+            bad || step.error.is_some() || matches!(step.described.decision, Decision::Fail { .. })
         })
     }
 

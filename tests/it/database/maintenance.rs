@@ -231,6 +231,27 @@ fn a_rewrite_is_foreseen_while_an_index_of_its_table_is_locked() {
 }
 
 #[test]
+fn a_plan_that_cannot_look_fails() {
+    let server = Postgres::shared();
+    let url = server.url(&server.new_database());
+    let plan = |steps: &str| {
+        Runbook::new()
+            .file("playbook.yaml", playbook(steps))
+            .env("DATABASE_URL", &url)
+            .args(["plan", "playbook.yaml"])
+            .run()
+    };
+    let purge =
+        "  - { id: purge, postgres.purge: { connection: main, table: absent, where: 'true' } }\n";
+    let planned = plan(purge);
+    planned.expect_code(1);
+    assert!(planned.stdout.contains("would FAIL"), "{planned}");
+    // A step before it may be what makes the table.
+    let made = format!("  - {{ id: make, exec.command: {{ argv: ['true'] }} }}\n{purge}");
+    plan(&made).expect_code(0);
+}
+
+#[test]
 fn dead_rows_that_somebody_still_sees_are_a_warning() {
     let server = Postgres::shared();
     let database = server.new_database();
