@@ -242,6 +242,22 @@ impl Engine<'_> {
             planned.looked = Some(looked);
             return (planned, holds.then_some(value));
         }
+        self.preview_at(at, &path, config, before, local, &mut planned)
+            .await;
+        (planned, None)
+    }
+
+    /// Looks what a step, or an item, would change.
+    async fn preview_at(
+        &self,
+        at: usize,
+        path: &StepPath,
+        config: Value,
+        before: Option<&StepId>,
+        local: &Local<'_>,
+        planned: &mut Planned,
+    ) {
+        let (step, node) = (self.program.step(at), &self.program.nodes()[at]);
         let work = Work {
             ty: step.ty,
             effect: EffectClass::Read,
@@ -249,21 +265,19 @@ impl Engine<'_> {
             part: Part::Preview,
             lock: None,
         };
-        let preview = self
-            .preview_of(work, &path, config.clone(), LOOK_TIME)
-            .await
-            .unwrap_or_else(|error| {
-                let because = error.to_string();
-                let first = before.is_none() && node.section == Section::Main;
-                if certain && first && step.on_error == OnError::Stop {
-                    planned.error = Some(self.redact(&because));
-                }
-                Preview::Unknown { because }
-            });
-        planned.digest = self.step_digest(step, &path, &config, &preview);
+        let preview = { self.preview_of(work, path, config.clone(), LOOK_TIME) }.await;
+        let preview = preview.unwrap_or_else(|error| {
+            let because = error.to_string();
+            let certain = planned.described.decision == Decision::Run;
+            let first = before.is_none() && node.section == Section::Main;
+            if certain && first && step.on_error == OnError::Stop {
+                planned.error = Some(self.redact(&because));
+            }
+            Preview::Unknown { because }
+        });
+        planned.digest = self.step_digest(step, path, &config, &preview);
         planned.approval = self.would_ask(step, node.effect, &preview, local);
         planned.preview = Some(self.redacted(preview));
-        (planned, None)
     }
 
     /// Runs a step that only looks.
