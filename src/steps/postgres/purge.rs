@@ -6,6 +6,7 @@
 mod batches;
 mod blocks;
 mod brake;
+mod condition;
 mod lists;
 mod subject;
 
@@ -17,7 +18,7 @@ use self::batches::Batches;
 use self::subject::Subject;
 use super::relation::Within;
 use crate::base::Duration;
-use crate::base::count::count;
+use crate::base::count::{count, plural};
 use crate::base::field::Code;
 use crate::event::{EffectClass, RepeatClass};
 use crate::host::connect::Conn;
@@ -45,11 +46,14 @@ pub struct Purge;
 ///
 /// Foreign keys that refer to the table and delete or overwrite rows elsewhere are named in the preview,
 /// and refused unless `cascade: true`. Of a table with partitions or children, all rows of them count.
+/// Refused are tables with rules for DELETE, and conditions that read the table itself in a query within
+/// them: what matches would be another thing after each batch.
 ///
 /// # Changes
 ///
-/// The rows are gone, or in the `archive`. With `vacuum: true`, the room that they took is free for new
-/// rows, and the statistics are fresh; without, both is left to autovacuum.
+/// The rows are gone, or in the `archive`: a batch of which it does not take each row is undone, and the step
+/// fails. With `vacuum: true`, the room that they took is free for new rows, and the statistics are fresh;
+/// without, both is left to autovacuum.
 ///
 /// # Example
 ///
@@ -101,9 +105,9 @@ pub struct Config {
     /// take.
     #[serde(default = "ten_seconds")]
     pub max_lag: Duration,
-    /// If more rows than this match, none is deleted.
+    /// If more rows than this match, none is deleted; and if more come to match meanwhile, no more than these.
     pub max: Option<u64>,
-    /// Whether the table is vacuumed and analyzed afterwards. It takes the owner's right.
+    /// Whether the table is vacuumed and analyzed after rows were deleted. It takes the owner's right.
     #[serde(default)]
     pub vacuum: bool,
     /// Where the rows are moved, in the same statement that deletes them.
@@ -171,14 +175,18 @@ impl Config {
         self.bind.iter().map(PgValue::of).collect()
     }
 
-    /// Refuses more rows than there may be.
-    fn allows(&self, rows: u64) -> Result<(), StepError> {
-        let Some(max) = self.max.filter(|max| rows > *max) else {
+    /// Refuses more rows than there may be, beside those that are gone.
+    fn allows(&self, gone: u64, rows: u64) -> Result<(), StepError> {
+        let Some(max) = self.max.filter(|max| gone.saturating_add(rows) > *max) else {
             return Ok(());
         };
         let (rows, max) = (count(rows), count(max));
+        let more = match gone {
+            0 => "; none was deleted",
+            _ => "",
+        };
         let message = format!(
-            "could not purge {}: {rows} rows match, and `max` is {max}; none was deleted",
+            "could not purge {}: {rows} rows match, and `max` is {max}{more}",
             self.table
         );
         let help = "see whether the condition is right; if it is, raise `max`";
@@ -228,10 +236,11 @@ impl Act for Purge {
         let session = host.postgres(&config.connection, allowance).await??;
         let answers = Within(&session, allowance);
         let subject = Subject::look(&answers, &config).await?;
-        let rows = subject
-            .count(&answers, &predicate, &bound(&config.values()))
-            .await?;
-        config.allows(rows)?;
+        let values = config.values();
+        let values = bound(&values);
+        condition::refuse_circular(&answers, &subject, &predicate, &values).await?;
+        let rows = subject.count(&answers, &predicate, &values).await?;
+        config.allows(0, rows)?;
         if rows == 0 {
             return Ok(Preview::NoChange);
         }
@@ -241,13 +250,16 @@ impl Act for Purge {
         counts.insert("batches".to_owned(), json!(batches));
         counts.insert("foreign_keys".to_owned(), json!(subject.references.len()));
         counts.insert("triggers".to_owned(), json!(subject.triggers.len()));
-        let (what, table) = (count(rows), &subject.table.shown);
+        let (what, table) = (
+            plural(usize::try_from(rows).unwrap_or(usize::MAX), "row"),
+            &subject.table.shown,
+        );
         let summary = match &subject.archive {
-            None => format!("delete {what} rows of {table} in {}", session.shown()),
+            None => format!("delete {what} of {table} in {}", session.shown()),
             Some(archive) => {
                 let archive = &archive.table.shown;
                 let shown = session.shown();
-                format!("move {what} rows of {table} to {archive} in {shown}")
+                format!("move {what} of {table} to {archive} in {shown}")
             }
         };
         Ok(Preview::Change(Change {
@@ -331,8 +343,9 @@ mod tests {
     fn more_rows_than_allowed_are_refused() {
         let config = json!({ "connection": "main", "table": "t", "where": "true", "max": 10 });
         let config: Config = serde_json::from_value(config).unwrap();
-        assert!(config.allows(10).is_ok());
-        let error = config.allows(11).unwrap_err();
+        assert!(config.allows(0, 10).is_ok());
+        assert!(config.allows(1, 10).is_err());
+        let error = config.allows(0, 11).unwrap_err();
         assert!(error.message.contains("11 rows match"), "{error}");
     }
 }

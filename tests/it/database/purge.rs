@@ -1,5 +1,7 @@
 //! `postgres.purge`: none too many and none too few, whatever goes on beside it.
 
+mod traps;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -291,7 +293,7 @@ fn an_archive_gets_exactly_what_is_deleted() {
         ("narrow", "no column note"),
         ("other", "its column id is bigint, not integer"),
         ("guarded", "could turn rows away"),
-        ("t", "the same table"),
+        ("t", "rows of the one are rows of the other"),
         ("nowhere", "no such table"),
     ] {
         let ran = run(&url, &purge(&format!(", archive: {{ table: {archive} }}")));

@@ -8,6 +8,7 @@
 //! has moved meanwhile is found by the last look.
 
 use super::brake::Brake;
+use super::condition;
 use super::lists::Listed;
 use super::subject::{Leaf, Subject};
 use super::{Config, Outputs, bound};
@@ -36,6 +37,9 @@ const FIRST_REST: Duration = Duration::from_millis(100);
 /// How long it may take until the batches are on the disk.
 const FLUSH_LIMIT: Duration = Duration::from_secs(60);
 
+/// What the server says where an archive does not take all rows, in [`Deletion::checked`].
+const TURNED_AWAY: &str = "rows that the archive did not take:";
+
 /// A statement that deletes rows, and one that puts them elsewhere.
 pub(super) struct Deletion {
     delete: Sql,
@@ -43,29 +47,31 @@ pub(super) struct Deletion {
 }
 
 impl Deletion {
-    /// As one statement, which is about as many rows as are deleted.
+    /// As one statement; [`Deletion::gone`] says of its result how many rows are gone.
     pub fn alone(self) -> Sql {
-        match self.insert {
-            None => self.delete,
-            Some(insert) => {
-                let gone = Sql::new("WITH gone AS (").sql(&self.delete);
-                gone.then(") ").sql(&insert)
-            }
+        if self.insert.is_none() {
+            return self.delete;
         }
+        let (parts, gone) = self.checked();
+        Sql::new("WITH ").sql(&parts).then(" SELECT ").then(gone)
     }
 
-    /// As parts of a WITH, the last of which is `done`, with a row for each deleted row.
-    pub fn counted(self) -> Sql {
-        match self.insert {
-            None => {
-                let done = Sql::new("done AS (").sql(&self.delete);
-                done.then(" RETURNING 1)")
-            }
-            Some(insert) => {
-                let gone = Sql::new("gone AS (").sql(&self.delete);
-                gone.then("), done AS (").sql(&insert).then(" RETURNING 1)")
-            }
-        }
+    /// As parts of a WITH, and what is then the number of the rows that are gone. Where an archive did not
+    /// take each of them, it is an error instead, and nothing has happened.
+    pub fn checked(self) -> (Sql, &'static str) {
+        let Some(insert) = self.insert else {
+            let gone = Sql::new("runbook_gone AS (").sql(&self.delete);
+            let count = "(SELECT pg_catalog.count(*) FROM runbook_gone)";
+            return (gone.then(" RETURNING 1)"), count);
+        };
+        let gone = Sql::new("runbook_gone AS (").sql(&self.delete);
+        let parts = gone.then("), runbook_kept AS (").sql(&insert);
+        // A text that is no number is an error with it in its message.
+        let count = "(SELECT CASE WHEN gone = kept THEN gone \
+               ELSE ('rows that the archive did not take: ' || gone - kept)::pg_catalog.int8 END \
+             FROM (SELECT (SELECT pg_catalog.count(*) FROM runbook_gone) AS gone, \
+               (SELECT pg_catalog.count(*) FROM runbook_kept) AS kept) AS counted)";
+        (parts.then(" RETURNING 1)"), count)
     }
 }
 
@@ -113,6 +119,10 @@ impl<'a, 's> Batches<'a, 's> {
             .set_lock_timeout(limit, self.session.allow_all())
             .await?;
         let mut idle = 0;
+        let answers = Within(self.session, self.session.allow_all());
+        let values = bound(&self.values);
+        condition::refuse_circular(&answers, self.subject, self.predicate, &values).await?;
+        drop(values);
         loop {
             let before = self.outputs.deleted;
             let found = self.pass().await?;
@@ -151,7 +161,7 @@ impl<'a, 's> Batches<'a, 's> {
         }
         let hidden = self.brake.finding(&self.config.connection.name);
         self.findings.extend(hidden);
-        match self.config.vacuum {
+        match self.config.vacuum && self.outputs.deleted > 0 {
             true => self.vacuum().await,
             false => Ok(()),
         }
@@ -171,14 +181,12 @@ impl<'a, 's> Batches<'a, 's> {
             lists.push(Listed { leaf, cursor });
         }
         let listed = self.listed - listed_before;
-        if self.outputs.passes == 0 {
-            let matching = match (ranges.is_empty(), self.config.max) {
-                (true, _) => listed,
-                (false, None) => 0,
-                (false, Some(_)) => self.count().await?,
-            };
-            self.config.allows(matching)?;
-        }
+        let matching = match (ranges.is_empty(), self.config.max) {
+            (true, _) => listed,
+            (false, None) => 0,
+            (false, Some(_)) => self.count().await?,
+        };
+        self.config.allows(self.outputs.deleted, matching)?;
         self.outputs.passes += 1;
         // A batch is found by the place of its rows alone, whatever the statistics say of the condition;
         // and many small transactions are flushed together, at the end.
@@ -250,19 +258,18 @@ impl<'a, 's> Batches<'a, 's> {
         let insert = Sql::new("INSERT INTO ").qualified(&archive.table.schema, &archive.table.name);
         let insert = insert.then(" (").names(columns());
         let insert = insert.then(") OVERRIDING SYSTEM VALUE SELECT ");
-        let insert = insert.names(columns()).then(" FROM gone");
+        let insert = insert.names(columns()).then(" FROM runbook_gone");
         Deletion {
             delete,
             insert: Some(insert),
         }
     }
 
-    /// Does a batch, once it may begin; `deleted` says how many rows went.
+    /// Does a batch, once it may begin.
     pub(super) async fn batch(
         &mut self,
         delete: &Sql,
         place: &[Bound<'_>],
-        deleted: fn(&Done) -> u64,
     ) -> Result<Done, StepError> {
         self.brake().await?;
         let (clock, session) = (self.scope.clock(), self.session);
@@ -283,7 +290,7 @@ impl<'a, 's> Batches<'a, 's> {
         self.outputs.waited_ms += whole.saturating_sub(took.as_millis());
         let longest = self.outputs.longest_batch_ms.max(took.as_millis());
         self.outputs.longest_batch_ms = longest;
-        let gone = deleted(&done);
+        let gone = gone(&done);
         if gone > 0 {
             self.outputs.batches += 1;
             self.outputs.deleted += gone;
@@ -307,6 +314,9 @@ impl<'a, 's> Batches<'a, 's> {
         loop {
             let error = match work().await {
                 Ok(done) => return Ok(done),
+                Err(error) if error.cause.contains(TURNED_AWAY) => {
+                    return Err(self.turned_away(&error));
+                }
                 Err(error) if error.obstacle != Obstacle::Locked => return Err(error.into()),
                 Err(error) => error,
             };
@@ -320,6 +330,14 @@ impl<'a, 's> Batches<'a, 's> {
             self.rest(rest).await?;
             rest = Duration::from_millis(rest.as_millis() * 2);
         }
+    }
+
+    fn turned_away(&self, error: &ReachError) -> StepError {
+        let table = &self.subject.table.shown;
+        let message = format!("could not purge {table}: {}", error.cause);
+        StepError::permanent(message).with_help(
+            "a trigger or policy of the archive, or of a part of it, keeps rows out of it",
+        )
     }
 
     async fn rest(&self, pause: Duration) -> Result<(), ReachError> {
@@ -383,4 +401,15 @@ impl<'a, 's> Batches<'a, 's> {
         self.findings.extend(warnings);
         Ok(())
     }
+}
+
+/// How many rows a batch deleted: what its statement says of it, or the server.
+pub(super) fn gone(done: &Done) -> u64 {
+    number(done, 0).unwrap_or(done.affected)
+}
+
+/// A number in the answer's only row, where there is one.
+pub(super) fn number(done: &Done, at: usize) -> Option<u64> {
+    let number: i64 = done.rows.first().and_then(|row| row.try_get(at).ok())?;
+    u64::try_from(number).ok()
 }

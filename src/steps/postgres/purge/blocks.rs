@@ -8,7 +8,7 @@
 use serde_json::Value;
 use tokio_postgres::types::Type;
 
-use super::batches::Batches;
+use super::batches::{Batches, gone, number};
 use super::bound;
 use super::subject::Leaf;
 use crate::host::connect::postgres::sql::Sql;
@@ -71,11 +71,11 @@ impl Batches<'_, '_> {
             while at.block < end {
                 if let Some(narrow) = narrow.filter(|_| many) {
                     let to = Place::start_of(at.block + narrow);
-                    let done = self.part(&range, &at, &to, |done| done.affected).await?;
-                    (at, many) = (to, done.affected * MANY >= u64::from(batch));
+                    let done = self.part(&range, &at, &to).await?;
+                    (at, many) = (to, gone(&done) * MANY >= u64::from(batch));
                 } else {
                     let to = Place::start_of(at.block + BLOCKS_AT_ONCE);
-                    let done = self.part(&next, &at, &to, deleted).await?;
+                    let done = self.part(&next, &at, &to).await?;
                     let last = full(&done, batch);
                     (many, at) = (last.is_some(), last.unwrap_or(to));
                 }
@@ -84,17 +84,10 @@ impl Batches<'_, '_> {
         Ok(())
     }
 
-    async fn part(
-        &mut self,
-        delete: &Sql,
-        from: &Place,
-        to: &Place,
-        deleted: fn(&Done) -> u64,
-    ) -> Result<Done, StepError> {
+    async fn part(&mut self, delete: &Sql, from: &Place, to: &Place) -> Result<Done, StepError> {
         let place = [from, to].map(|place| PgValue::of(&place.address.as_str().into()));
         let [from, to] = &place;
-        self.batch(delete, &[from.bound(), to.bound()], deleted)
-            .await
+        self.batch(delete, &[from.bound(), to.bound()]).await
     }
 
     /// Deletes all that matches in a range.
@@ -110,11 +103,12 @@ impl Batches<'_, '_> {
         self.delete(leaf, within).alone()
     }
 
-    /// Deletes the next rows, as many as a batch has at most; says how many it found, the last of them, and
-    /// how many it deleted.
+    /// Deletes the next rows, as many as a batch has at most; says how many are gone, how many it found, and
+    /// the last of those.
     fn delete_next(&self, leaf: &Leaf) -> Sql {
         let first = self.first_place();
-        let found = Sql::new("WITH found AS MATERIALIZED (SELECT ctid AS address FROM ONLY ");
+        let found =
+            Sql::new("WITH runbook_found AS MATERIALIZED (SELECT ctid AS address FROM ONLY ");
         let found = self
             .named(found, leaf)
             .then(" WHERE ctid > $")
@@ -125,14 +119,13 @@ impl Batches<'_, '_> {
             .then(" IS TRUE LIMIT ")
             .number(self.config.batch.into());
         let gone = self.delete(leaf, |sql| {
-            sql.then("ctid = ANY(ARRAY(SELECT address FROM found))")
+            sql.then("ctid = ANY(ARRAY(SELECT address FROM runbook_found))")
         });
-        // Whatever the statement is, it gives a row for each that is gone.
-        let gone = found.then("), ").sql(&gone.counted());
-        gone.then(
-            " SELECT (SELECT pg_catalog.count(*) FROM found), \
-             (SELECT pg_catalog.max(address)::pg_catalog.text FROM found), \
-             (SELECT pg_catalog.count(*) FROM done)",
+        let (parts, gone) = gone.checked();
+        let found = found.then("), ").sql(&parts).then(" SELECT ").then(gone);
+        found.then(
+            ", (SELECT pg_catalog.count(*) FROM runbook_found), \
+             (SELECT pg_catalog.max(address)::pg_catalog.text FROM runbook_found)",
         )
     }
 
@@ -150,22 +143,11 @@ impl Batches<'_, '_> {
     }
 }
 
-fn deleted(done: &Done) -> u64 {
-    number(done, 2)
-}
-
 /// The last row that was found, where there may be more after it.
 fn full(done: &Done, batch: u32) -> Option<Place> {
-    let is_full = number(done, 0) >= u64::from(batch);
-    let last = done.rows.first().and_then(|row| row.try_get(1).ok());
+    let is_full = number(done, 1).is_some_and(|found| found >= u64::from(batch));
+    let last = done.rows.first().and_then(|row| row.try_get(2).ok());
     last.filter(|_| is_full).and_then(Place::of)
-}
-
-fn number(done: &Done, at: usize) -> u64 {
-    let number: Option<i64> = done.rows.first().and_then(|row| row.try_get(at).ok());
-    number
-        .and_then(|number| u64::try_from(number).ok())
-        .unwrap_or(0)
 }
 
 /// A place in a table. A row is named by its block and its number in there, from 1.

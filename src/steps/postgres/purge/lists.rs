@@ -61,8 +61,7 @@ impl Batches<'_, '_> {
                     ReachError::new(Obstacle::Garbled, action, error.to_string())
                 };
                 let addresses: PgOpaque = row.try_get(2).map_err(garbled)?;
-                self.batch(&delete, &[addresses.bound()], |done| done.affected)
-                    .await?;
+                self.batch(&delete, &[addresses.bound()]).await?;
             }
         }
         Ok(())

@@ -55,6 +55,8 @@ pub(super) struct Reference {
 pub(super) struct Trigger {
     name: String,
     function: String,
+    /// The table, where it is another one.
+    of: Option<String>,
 }
 
 /// An archive, and the columns that are moved.
@@ -95,27 +97,53 @@ const LEAVES: &str = "WITH RECURSIVE tree AS (\
      FROM tree JOIN pg_class c ON c.oid = tree.oid JOIN pg_namespace n ON n.oid = c.relnamespace \
      WHERE c.relkind <> 'p' ORDER BY c.oid";
 
-/// PostgreSQL's manual, `pg_constraint`. A foreign key with a partitioned table has one row for each
-/// partition too, which says nothing more.
-const REFERENCES: &str = "WITH RECURSIVE gone AS (\
-       SELECT $1::oid AS oid \
-       UNION SELECT more.oid FROM gone CROSS JOIN LATERAL (\
-         SELECT i.inhrelid AS oid FROM pg_inherits i WHERE i.inhparent = gone.oid \
-         UNION ALL SELECT r.conrelid FROM pg_constraint r WHERE r.confrelid = gone.oid \
-           AND r.contype = 'f' AND r.confdeltype = 'c') AS more), \
-     keys AS (SELECT r.* FROM pg_constraint r JOIN gone ON r.confrelid = gone.oid \
+/// The tables of which rows are deleted: the tree under one, and what refers to it with ON DELETE CASCADE.
+/// PostgreSQL's manual, `pg_constraint`.
+macro_rules! gone {
+    () => {
+        "WITH RECURSIVE gone AS (\
+           SELECT $1::oid AS oid \
+           UNION SELECT more.oid FROM gone CROSS JOIN LATERAL (\
+             SELECT i.inhrelid AS oid FROM pg_inherits i WHERE i.inhparent = gone.oid \
+             UNION ALL SELECT r.conrelid FROM pg_constraint r WHERE r.confrelid = gone.oid \
+               AND r.contype = 'f' AND r.confdeltype = 'c') AS more)"
+    };
+}
+
+/// A foreign key with a partitioned table has one row for each partition too, which says nothing more.
+const REFERENCES: &str = concat!(
+    gone!(),
+    ", keys AS (SELECT r.* FROM pg_constraint r JOIN gone ON r.confrelid = gone.oid \
        WHERE r.contype = 'f') \
      SELECT r.conname AS name, r.conrelid::regclass::text AS \"from\", \
        r.confrelid::regclass::text AS \"to\", r.confdeltype AS action, \
        EXISTS (SELECT FROM pg_index i WHERE i.indrelid = r.conrelid AND i.indpred IS NULL \
          AND i.indisvalid AND (i.indkey::int2[])[0:cardinality(r.conkey) - 1] @> r.conkey) AS indexed \
      FROM keys r WHERE NOT EXISTS (SELECT FROM keys k WHERE k.oid = r.conparentid) \
-     ORDER BY r.confdeltype = 'c' DESC, 2, 1";
+     ORDER BY r.confdeltype = 'c' DESC, 2, 1"
+);
 
-/// PostgreSQL's source, `pg_trigger.h`: bit 3 of `tgtype` is DELETE.
-const TRIGGERS: &str = "SELECT t.tgname AS name, t.tgfoid::regprocedure::text AS function \
-     FROM pg_trigger t WHERE t.tgrelid = $1::oid AND NOT t.tgisinternal AND t.tgenabled <> 'D' \
-       AND t.tgtype & 8 <> 0 ORDER BY 1";
+/// The triggers that fire for a deleted row, and where a foreign key overwrites rows (SET NULL, SET DEFAULT)
+/// for those. PostgreSQL's source, `pg_trigger.h`: bits 3 and 4 of `tgtype` are DELETE and UPDATE. A trigger
+/// of a partitioned table is there for each partition once more (`tgparentid`).
+const TRIGGERS: &str = concat!(
+    gone!(),
+    ", changed AS (SELECT r.conrelid AS oid FROM pg_constraint r JOIN gone ON r.confrelid = gone.oid \
+       WHERE r.contype = 'f' AND r.confdeltype IN ('n', 'd')) \
+     SELECT t.tgname AS name, t.tgfoid::regprocedure::text AS function, \
+       CASE WHEN t.tgrelid <> $1::oid THEN t.tgrelid::regclass::text END AS \"of\" \
+     FROM pg_trigger t WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgparentid = 0 \
+       AND (t.tgtype & 8 <> 0 AND t.tgrelid IN (SELECT oid FROM gone) \
+         OR t.tgtype & 16 <> 0 AND t.tgrelid IN (SELECT oid FROM changed)) \
+     ORDER BY t.tgrelid <> $1::oid, t.tgrelid::regclass::text, 1"
+);
+
+/// Rules that put something else in the place of a deletion, or beside it.
+const RULES: &str = concat!(
+    gone!(),
+    " SELECT r.rulename || ' of ' || r.ev_class::regclass::text AS name FROM pg_rewrite r \
+     WHERE r.ev_class IN (SELECT oid FROM gone) AND r.ev_type = '4' AND r.ev_enabled <> 'D' ORDER BY 1"
+);
 
 /// The columns of a table, and what the archive has under the same names.
 const COLUMNS: &str = "SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS ty, \
@@ -126,10 +154,23 @@ const COLUMNS: &str = "SELECT a.attname AS name, format_type(a.atttypid, a.attty
      WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
 
 /// What could keep a row from getting into the archive without an error: a trigger that turns it away
-/// (bits 1 and 2 of `tgtype` are BEFORE and INSERT), or a rule.
-const DETOURS: &str = "SELECT t.tgname AS name FROM pg_trigger t \
-       WHERE t.tgrelid = $1::oid AND NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgtype & 6 = 6 \
-     UNION ALL SELECT r.rulename FROM pg_rewrite r WHERE r.ev_class = $1::oid AND r.ev_type = '3'";
+/// (bits 1 and 2 of `tgtype` are BEFORE and INSERT), on a part of it too, or a rule.
+const DETOURS: &str = "WITH RECURSIVE tree AS (\
+       SELECT $1::oid AS oid \
+       UNION SELECT i.inhrelid FROM pg_inherits i JOIN tree ON i.inhparent = tree.oid) \
+     SELECT t.tgname || ' of ' || t.tgrelid::regclass::text AS name FROM pg_trigger t JOIN tree ON t.tgrelid = tree.oid \
+       WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgtype & 6 = 6 \
+     UNION ALL SELECT r.rulename || ' of ' || r.ev_class::regclass::text \
+       FROM pg_rewrite r JOIN tree ON r.ev_class = tree.oid WHERE r.ev_type = '3' AND r.ev_enabled <> 'D'";
+
+/// Columns that children have and their parent has not: the archive, made like the parent, would lose them.
+const MORE_COLUMNS: &str = "WITH RECURSIVE tree AS (\
+       SELECT $1::oid AS oid \
+       UNION SELECT i.inhrelid FROM pg_inherits i JOIN tree ON i.inhparent = tree.oid) \
+     SELECT a.attname || ' of ' || a.attrelid::regclass::text AS name \
+     FROM pg_attribute a JOIN tree ON a.attrelid = tree.oid \
+     WHERE a.attnum > 0 AND NOT a.attisdropped AND NOT EXISTS (SELECT FROM pg_attribute p \
+       WHERE p.attrelid = $1::oid AND p.attname = a.attname AND NOT p.attisdropped) ORDER BY 1 LIMIT 1";
 
 #[derive(Deserialize)]
 struct Named {
@@ -149,6 +190,11 @@ impl Subject {
             return Err(refused(&table, &cause, "purge its other parts one by one"));
         }
         rights(answers, &table, leaves.len()).await?;
+        let rules: Vec<Named> = answers.records(RULES.into(), &by_oid).await?;
+        if let Some(Named { name }) = rules.first() {
+            let cause = format!("the rule {name} does something else for a deletion, or more");
+            return Err(refused(&table, &cause, "put a trigger in its place"));
+        }
         let subject = Self {
             references: answers.records(REFERENCES.into(), &by_oid).await?,
             triggers: answers.records(TRIGGERS.into(), &by_oid).await?,
@@ -200,8 +246,7 @@ impl Subject {
     /// What else happens, one a line.
     pub fn items(&self) -> Vec<String> {
         let references = self.references.iter().map(Reference::said);
-        let triggers = { self.triggers.iter() }
-            .map(|trigger| format!("trigger {} calls {}", trigger.name, trigger.function));
+        let triggers = { self.triggers.iter() }.map(Trigger::said);
         references.chain(triggers).collect()
     }
 
@@ -235,6 +280,14 @@ impl Reference {
         };
         let Self { name, from, to, .. } = self;
         format!("foreign key {name} of {from} to {to}: ON DELETE {action}")
+    }
+}
+
+impl Trigger {
+    fn said(&self) -> String {
+        let Self { name, function, of } = self;
+        let of = of.as_ref().map(|table| format!(" of {table}"));
+        format!("trigger {name}{} calls {function}", of.unwrap_or_default())
     }
 }
 
@@ -305,14 +358,23 @@ async fn target(
     }
     let (from_oid, to_oid) = (i64::from(table.oid), i64::from(to.oid));
     let by_oid: [Bound<'_>; 1] = [(&from_oid, Type::INT8)];
-    let parts: Vec<Leaf> = answers.records(LEAVES.into(), &by_oid).await?;
-    let is_part = |leaf: &Leaf| (&leaf.schema, &leaf.name) == (&to.schema, &to.name);
-    if to.oid == table.oid || parts.iter().any(is_part) {
-        return Err(wrong("it is the same table".to_owned()));
+    let to_by_oid: [Bound<'_>; 1] = [(&to_oid, Type::INT8)];
+    let own: Vec<Leaf> = answers.records(LEAVES.into(), &by_oid).await?;
+    let theirs: Vec<Leaf> = answers.records(LEAVES.into(), &to_by_oid).await?;
+    let is_own = |leaf: &Leaf| own.iter().any(|own| own.oid == leaf.oid);
+    if to.oid == table.oid || theirs.iter().any(is_own) {
+        return Err(wrong("rows of the one are rows of the other".to_owned()));
     }
-    let detours: Vec<Named> = answers
-        .records(DETOURS.into(), &[(&to_oid, Type::INT8)])
-        .await?;
+    let more: Vec<Named> = answers.records(MORE_COLUMNS.into(), &by_oid).await?;
+    if let Some(Named { name }) = more.first() {
+        let message = format!(
+            "could not archive {} in {}: it has no column {name}, which is a child of {}",
+            table.shown, to.shown, table.shown
+        );
+        let help = "archive the child by itself, in a table like it";
+        return Err(StepError::permanent(message).with_help(help));
+    }
+    let detours: Vec<Named> = answers.records(DETOURS.into(), &to_by_oid).await?;
     if let Some(Named { name }) = detours.first() {
         return Err(wrong(format!(
             "its trigger or rule {name} could turn rows away"

@@ -151,6 +151,7 @@ impl Statement {
 pub struct Predicate {
     text: String,
     parameters: u16,
+    asks: bool,
 }
 
 impl Predicate {
@@ -166,7 +167,13 @@ impl Predicate {
         Ok(Self {
             text: text.trim().to_owned(),
             parameters: classify::parameters(&tokens),
+            asks: tokens.iter().any(asks),
         })
+    }
+
+    /// Whether it may read tables of its own, in a query within it.
+    pub fn asks(&self) -> bool {
+        self.asks
     }
 
     /// Its text.
@@ -178,6 +185,18 @@ impl Predicate {
     pub fn parameters(&self) -> u16 {
         self.parameters
     }
+}
+
+/// Whether a token may begin a query that reads tables.
+fn asks(placed: &Placed) -> bool {
+    let Token::Word(word) = &placed.token else {
+        return false;
+    };
+    let begins = ["select", "table"].iter();
+    word.quote_style.is_none()
+        && begins
+            .into_iter()
+            .any(|it| word.value.eq_ignore_ascii_case(it))
 }
 
 /// A token, and where it is in the text, in bytes.
