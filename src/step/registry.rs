@@ -112,7 +112,12 @@ impl Registry {
 }
 
 fn page(text: &str) -> StepDoc {
-    let summary = text.lines().next().unwrap_or_default().trim().to_owned();
+    let first: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.is_empty())
+        .collect();
+    let summary = first.join(" ");
     let example = text.split_once("```yaml\n").and_then(|(_, rest)| {
         rest.split_once("\n```")
             .map(|(example, _)| format!("{example}\n"))
