@@ -6,6 +6,7 @@ use super::args::{StepsArgs, StepsFormat};
 use super::exit;
 use super::output::Output;
 use crate::diag::did_you_mean;
+use crate::report::terminal::{Ink, Look, Pieces};
 use crate::schema;
 use crate::step::{AnyStep, Registry};
 
@@ -69,9 +70,14 @@ fn list(
         }
         StepsFormat::Text => {
             let width = types.iter().map(|ty| ty.name().len()).max().unwrap_or(0);
+            let look = Look::detect(&std::io::stdout(), out.color);
             for ty in types {
                 let (name, effect) = (ty.name(), ty.effect());
-                out.line(format_args!("{name:width$}  {effect:8}  {}", summary(*ty)));
+                let mut line = format!("{name:width$}  {effect:8}  ");
+                let indent = line.len();
+                let summary = Pieces::new().and(Ink::Plain, summary(*ty));
+                summary.write(&mut line, &look, indent, indent);
+                out.line(line.trim_end());
             }
         }
     }

@@ -23,7 +23,7 @@ pub(crate) use look::Ink;
 pub use look::Look;
 pub use old::render;
 pub use sink::Terminal;
-pub(crate) use wrap::{blanks, cut, pad, width as text_width};
+pub(crate) use wrap::{Pieces, blanks, cut, pad, width as text_width};
 
 /// How much is told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
