@@ -36,16 +36,30 @@ pub(super) const WORKED_ON: &str = "EXISTS (SELECT FROM pg_locks k WHERE k.lockt
          WHERE coalesce(p.index_relid, 0) IN (0, i.indexrelid))))";
 
 /// Whether the invalid index `i`, called `c`, was left behind by a `REINDEX CONCURRENTLY` of the index `b`
-/// of `bi`: the manual, "REINDEX", "Rebuilding Indexes Concurrently". It has the same columns, and its
-/// name is that of the other with `_ccnew` or `_ccold`, and a number where that was taken; a name that
-/// would be longer than 63 bytes is cut, by whole characters (of 4 bytes at most).
+/// of `bi`: the manual, "REINDEX", "Rebuilding Indexes Concurrently". Its name is that of the other with
+/// `_ccnew` or `_ccold`, and a number where that was taken; a name that would be longer than 63 bytes is
+/// cut, by whole characters (of 4 bytes at most).
+///
+/// It is a copy of the other's definition: access method, columns and included ones, their operator
+/// classes, collations and orders, expressions, condition, and whether it is unique. Whether it is of a
+/// constraint (`indisprimary`, `indimmediate`) is moved over with the name, so it says nothing; and
+/// exclusion constraints are never rebuilt so. Expressions are compared as they are stored, but for where
+/// in its statement each part was written: `pg_get_expr()` can lock the table. `indnullsnotdistinct` is
+/// there from 15 on.
 pub(super) const LEFT_BY: &str = "i.indrelid = bi.indrelid AND i.indexrelid <> bi.indexrelid \
-     AND NOT i.indisvalid AND c.relkind = 'i' AND b.relkind = 'i' \
-     AND i.indkey::text = bi.indkey::text AND i.indclass::text = bi.indclass::text \
+     AND NOT i.indisvalid AND c.relkind = 'i' AND b.relkind = 'i' AND NOT bi.indisexclusion \
      AND c.relname::text ~ '(_cc(new|old)[0-9]*)+$' \
      AND starts_with(b.relname::text, regexp_replace(c.relname::text, '(_cc(new|old)[0-9]*)+$', '')) \
      AND (b.relname::text = regexp_replace(c.relname::text, '(_cc(new|old)[0-9]*)+$', '') \
-       OR octet_length(c.relname::text) >= 60)";
+       OR octet_length(c.relname::text) >= 60) \
+     AND c.relam = b.relam AND i.indisunique = bi.indisunique AND i.indnkeyatts = bi.indnkeyatts \
+     AND i.indkey::text = bi.indkey::text AND i.indclass::text = bi.indclass::text \
+     AND i.indcollation::text = bi.indcollation::text AND i.indoption::text = bi.indoption::text \
+     AND to_jsonb(i) -> 'indnullsnotdistinct' IS NOT DISTINCT FROM to_jsonb(bi) -> 'indnullsnotdistinct' \
+     AND regexp_replace(i.indexprs::text, ':location -?[0-9]+', '', 'g') IS NOT DISTINCT FROM \
+       regexp_replace(bi.indexprs::text, ':location -?[0-9]+', '', 'g') \
+     AND regexp_replace(i.indpred::text, ':location -?[0-9]+', '', 'g') IS NOT DISTINCT FROM \
+       regexp_replace(bi.indpred::text, ':location -?[0-9]+', '', 'g')";
 
 /// What a rebuild of an index that did not finish has left.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

@@ -26,7 +26,7 @@ pub struct InvalidIndexes;
 /// moment are left out.
 ///
 /// What a failed `REINDEX CONCURRENTLY` has left (`…_ccnew`, `…_ccold`) is told from an index that was
-/// wanted: it has the same columns and table as another index, whose name its own begins with. Then
+/// wanted: it has the table and definition of another index, whose name its own begins with. Then
 /// `leftover_of` names that one, and `postgres.reindex` of it drops the leftover.
 ///
 /// # Changes

@@ -12,7 +12,7 @@ use self::targets::{Plan, Target};
 use super::relation::Within;
 use crate::base::count::count;
 use crate::base::{ByteSize, Duration};
-use crate::event::{EffectClass, RepeatClass};
+use crate::event::{EffectClass, Finding, RepeatClass};
 use crate::host::connect::Conn;
 use crate::host::connect::postgres::{PgEffect, Postgres};
 use crate::host::{Effect, Observe};
@@ -31,8 +31,9 @@ pub struct Reindex;
 ///
 /// A rebuild that fails leaves an invalid index behind (`…_ccnew`, `…_ccold`), which every write keeps up
 /// from then on. What an earlier one has left of the same index is dropped first, and what this one leaves
-/// is dropped when it fails. Only what is invalid, of the same table and columns, and named after the
-/// index is dropped; nothing that somebody works on.
+/// is dropped when it fails. Only what is invalid, of the same table and definition (a copy of it: columns,
+/// condition, and whether it is unique), and named after the index is dropped; nothing that somebody works
+/// on. Of a table, such leftovers are not rebuilt; and an index that somebody drops meanwhile is a warning.
 ///
 /// The index must be valid afterwards, else the step has failed. An invalid index that somebody wanted (see
 /// `postgres.invalid_indexes`) is finished so.
@@ -133,6 +134,8 @@ pub struct Rebuilt {
 #[derive(Debug, Default)]
 struct Work {
     outputs: Outputs,
+    /// Those that somebody has dropped meanwhile, as SQL writes them.
+    gone: Vec<String>,
 }
 
 impl StepType for Reindex {
@@ -220,8 +223,12 @@ impl Act for Reindex {
         let mut work = Work::default();
         let done = rebuild_all(&config, host, &session, &plan, &mut work).await;
         session.close().await;
-        let Work { outputs } = work;
-        let findings = plan.findings();
+        let Work { outputs, gone } = work;
+        let mut findings = plan.findings();
+        findings.extend(gone.iter().map(|index| {
+            let message = "it was not rebuilt: somebody has dropped it meanwhile";
+            Finding::warning(index, message)
+        }));
         match done {
             Ok(()) if outputs.indexes.is_empty() && outputs.dropped.is_empty() => {
                 Ok(Outcome::unchanged(outputs).with_findings(findings))
@@ -253,7 +260,13 @@ async fn rebuild_all(
         rebuild(config, host, session, target, work).await?;
     }
     scope.progress(plan.targets.len() as u64, total, "indexes");
-    Ok(())
+    match plan.targets.last() {
+        Some(_) if work.gone.len() == plan.targets.len() => Err(StepError::permanent(format!(
+            "could not rebuild {}: somebody has dropped it meanwhile",
+            plan.shown
+        ))),
+        _ => Ok(()),
+    }
 }
 
 fn summary(config: &Config, plan: &Plan, shown: &str) -> String {

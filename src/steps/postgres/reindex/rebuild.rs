@@ -24,6 +24,7 @@ const CLEANING_AT_END: Duration = Duration::from_secs(5);
 /// An index as it is now. `REINDEX CONCURRENTLY` puts another one in its place, of the same name.
 #[derive(Debug, Deserialize)]
 struct Now {
+    oid: u32,
     valid: bool,
     bytes: u64,
 }
@@ -49,7 +50,16 @@ pub(super) async fn rebuild(
     let sql = sql.qualified(&target.schema, &target.name);
     let done = match session.run(sql, &[], allowance).await {
         Ok(done) => done,
-        Err(error) => return Err(failed(config, host, session, target, error, work).await),
+        Err(error) => {
+            // It is there no more, and the others of its table are.
+            if error.obstacle == Obstacle::Rejected
+                && look(session, target, allowance).await?.is_none()
+            {
+                work.gone.push(target.shown.clone());
+                return Ok(());
+            }
+            return Err(failed(config, host, session, target, error, work).await);
+        }
     };
     let now = look(session, target, allowance).await?;
     let Some(now) = now.filter(|now| now.valid) else {
@@ -82,7 +92,9 @@ async fn look(
     target: &Target,
     allowance: Allowance,
 ) -> Result<Option<Now>, ReachError> {
-    let sql = Sql::new("SELECT i.indisvalid AND i.indisready AND i.indislive AS valid, ");
+    let sql = Sql::new(
+        "SELECT i.indexrelid::int8 AS oid, i.indisvalid AND i.indisready AND i.indislive AS valid, ",
+    );
     let sql = size_of_index(sql).then(
         "::int8 AS bytes FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
          JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2",
@@ -115,7 +127,7 @@ async fn failed(
     }
     let limit = if told { CLEANING_AT_END } else { CLEANING };
     let cleaning = Cleaning::new(host.scope(), session, limit, told);
-    match cleaning.of(&[target.oid], work).await {
+    match cleaning.of(target, work).await {
         Ok(0) => {}
         Ok(_) => failure.message.push_str("; what it had left is dropped"),
         Err(error) => {
@@ -181,9 +193,12 @@ impl<'c, 'a> Cleaning<'c, 'a> {
         Self::new(scope, session, CLEANING, false)
     }
 
-    /// Drops what rebuilding these indexes has left, and tells how many there were.
-    async fn of(&self, indexes: &[u32], work: &mut Work) -> Result<usize, ReachError> {
-        let found = leftovers(&Within(self.session, self.allowance), indexes).await?;
+    /// Drops what rebuilding an index has left, and tells how much there was. When it failed at its very
+    /// end, another one has its name by now.
+    async fn of(&self, target: &Target, work: &mut Work) -> Result<usize, ReachError> {
+        let now = look(self.session, target, self.allowance).await?;
+        let oid = now.map_or(target.oid, |now| now.oid);
+        let found = leftovers(&Within(self.session, self.allowance), &[oid]).await?;
         self.drop(&found, work).await?;
         Ok(found.len())
     }

@@ -8,7 +8,7 @@ use crate::event::Finding;
 use crate::host::connect::postgres::sql::Sql;
 use crate::host::reach::{Obstacle, ReachError};
 use crate::step::StepError;
-use crate::steps::postgres::catalog::{Leftover, leftovers, size_of_index};
+use crate::steps::postgres::catalog::{LEFT_BY, Leftover, leftovers, size_of_index};
 use crate::steps::postgres::relation::{Answers, Relation};
 
 /// An index that is to be rebuilt.
@@ -45,7 +45,8 @@ pub(super) struct Plan {
 }
 
 /// An index alone, or all of a table with those of its large values; of a partitioned one those of its
-/// partitions, which `pg_inherits` tells without a lock. REINDEX takes the owner of the table, and from 17
+/// partitions, which `pg_inherits` tells without a lock. What a rebuild of another index has left, or somebody
+/// rebuilds right now, is not one of a table's. REINDEX takes the owner of the table, and from 17
 /// on whoever has MAINTAIN on it; numbers below 12000 are those of PostgreSQL's own catalogs.
 const BEGIN: &str = "WITH RECURSIVE tree AS (\
        SELECT oid, reltoastrelid FROM pg_class WHERE oid = $1 \
@@ -59,11 +60,13 @@ const BEGIN: &str = "WITH RECURSIVE tree AS (\
          ELSE pg_has_role(t.relowner, 'USAGE') END AS permitted, \
        i.indisexclusion AS exclusion, t.oid::int8 < 12000 AS system, ";
 
-const END: &str = "::int8 AS bytes FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
+const MIDDLE: &str = "::int8 AS bytes FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
      JOIN pg_class t ON t.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
      WHERE c.relkind = 'i' AND CASE WHEN $2 THEN c.oid IN (SELECT oid FROM tree) \
-       ELSE t.oid IN (SELECT oid FROM tree UNION SELECT reltoastrelid FROM tree) END \
-     ORDER BY n.nspname, t.relname, c.relname";
+       ELSE t.oid IN (SELECT oid FROM tree UNION SELECT reltoastrelid FROM tree) \
+         AND NOT EXISTS (SELECT FROM pg_index bi JOIN pg_class b ON b.oid = bi.indexrelid WHERE ";
+
+const END: &str = ") END ORDER BY n.nspname, t.relname, c.relname";
 
 impl Plan {
     /// What `config` is about.
@@ -79,7 +82,8 @@ impl Plan {
             }
         };
         let named = resolve(answers, name, is_index).await?;
-        let sql = size_of_index(Sql::new(BEGIN)).then(END);
+        let sql = size_of_index(Sql::new(BEGIN)).then(MIDDLE);
+        let sql = sql.then(LEFT_BY).then(END);
         let bound = [(&named.oid as _, Type::OID), (&is_index as _, Type::BOOL)];
         let found: Vec<Target> = answers.records(sql, &bound).await?;
         if let Some(others) = found.iter().find(|target| !target.permitted) {
