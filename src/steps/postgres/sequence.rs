@@ -29,6 +29,16 @@ pub(super) struct Sequence {
     pub cycles: bool,
     /// The columns, by their tables' numbers.
     pub columns: Vec<Column>,
+    /// Columns that have to do with its values, and cannot be compared with it.
+    pub unjudged: Vec<Unjudged>,
+}
+
+/// A column that cannot be compared with its sequence.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Unjudged {
+    /// Schema, table and column as SQL writes them.
+    pub shown: String,
+    pub why: String,
 }
 
 /// A column that takes its values from a sequence.
@@ -58,51 +68,77 @@ pub(super) struct State {
     pub reached: Option<i64>,
 }
 
-/// A column belongs to a sequence that it owns (`serial`, identity), or whose next value is its default:
-/// PostgreSQL's manual, "pg_depend". A default that computes with the value is another matter. Partitions
-/// are read with their table. Row security hides rows from everybody whom it is active for.
-const SEQUENCES: &str = "WITH given AS (\
-       SELECT d.objid AS seq, d.refobjid AS tab, d.refobjsubid AS att FROM pg_depend d \
-       WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass \
-         AND d.objsubid = 0 AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i') \
-       UNION \
-       SELECT d.refobjid, a.adrelid, a.adnum FROM pg_depend d JOIN pg_attrdef a ON a.oid = d.objid \
-       WHERE d.classid = 'pg_attrdef'::regclass AND d.refclassid = 'pg_class'::regclass \
-         AND pg_get_expr(a.adbin, a.adrelid) ~ '^nextval\\(''.*''::regclass\\)$' \
-         AND pg_get_expr(a.adbin, a.adrelid) !~ '\\) .* nextval\\('), \
-     typed AS (\
-       SELECT g.*, a.attname, c.relname, n.nspname, n.oid AS nsp, \
-         CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END AS type \
-       FROM given g JOIN pg_class c ON c.oid = g.tab AND c.relkind IN ('r', 'p') \
-       JOIN pg_namespace n ON n.oid = c.relnamespace \
-       JOIN pg_attribute a ON a.attrelid = g.tab AND a.attnum = g.att AND NOT a.attisdropped \
-       JOIN pg_type t ON t.oid = a.atttypid), \
-     bound AS (\
-       SELECT b.* FROM typed b \
-       WHERE b.type IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'numeric'::regtype) \
-         AND NOT EXISTS (SELECT FROM typed o WHERE o.seq = b.seq AND o.tab <> b.tab \
-           AND o.attname = b.attname AND o.tab IN (SELECT relid FROM pg_partition_ancestors(b.tab)))) \
-     SELECT c.oid::int8 AS oid, n.nspname AS schema, c.relname AS name, \
-       format('%I.%I', n.nspname, c.relname) AS shown, pg_get_userbyid(c.relowner) AS owner, \
-       pg_has_role(c.relowner, 'USAGE') AS owned, \
-       has_sequence_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE') AS readable, \
-       s.seqstart AS start, s.seqincrement AS increment, s.seqmin AS min, s.seqmax AS max, \
-       s.seqcache AS cache, s.seqcycle AS cycles, \
-       json_agg(json_build_object('oid', b.tab::int8, 'schema', b.nspname, 'table', b.relname, 'name', b.attname, \
-         'shown', format('%I.%I.%I', b.nspname, b.relname, b.attname), \
-         'lowest', CASE b.type WHEN 'int2'::regtype THEN -32768 WHEN 'int4'::regtype \
-           THEN -2147483648 WHEN 'int8'::regtype THEN -9223372036854775808 END, \
-         'highest', CASE b.type WHEN 'int2'::regtype THEN 32767 WHEN 'int4'::regtype \
-           THEN 2147483647 WHEN 'int8'::regtype THEN 9223372036854775807 END, \
-         'readable', has_column_privilege(b.tab, b.att::int2, 'SELECT') \
-           AND has_schema_privilege(b.nsp, 'USAGE') AND NOT row_security_active(b.tab)) \
-         ORDER BY b.tab, b.att) AS columns \
-     FROM bound b JOIN pg_class c ON c.oid = b.seq AND c.relkind = 'S' AND c.relpersistence <> 't' \
-     JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_sequence s ON s.seqrelid = c.oid \
-     WHERE $1::oid[] IS NULL OR EXISTS (SELECT FROM bound w WHERE w.seq = b.seq AND w.tab = ANY ($1)) \
-     GROUP BY c.oid, n.oid, n.nspname, c.relname, c.relowner, s.seqstart, s.seqincrement, s.seqmin, s.seqmax, \
-       s.seqcache, s.seqcycle \
-     ORDER BY n.nspname, c.relname";
+/// A column belongs to a sequence that it owns (`serial`, identity), or that its default, or else that of its
+/// domain, depends on: PostgreSQL's manual, "pg_depend". Whether that default is the next value and nothing
+/// else, but for casts, its text says. Domains are followed to what they are made of. Partitions are read with
+/// their table. Row security hides rows from everybody whom it is active for.
+const SEQUENCES: &str = r#"WITH RECURSIVE domains AS (
+       SELECT oid, typbasetype AS base FROM pg_type WHERE typtype = 'd'
+       UNION ALL
+       SELECT d.oid, t.typbasetype FROM domains d JOIN pg_type t ON t.oid = d.base AND t.typtype = 'd'),
+     given AS (
+       SELECT d.objid AS seq, d.refobjid AS tab, d.refobjsubid AS att, NULL AS expression
+       FROM pg_depend d
+       WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
+         AND d.objsubid = 0 AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i')
+       UNION ALL
+       SELECT d.refobjid, a.adrelid, a.adnum, pg_get_expr(a.adbin, a.adrelid)
+       FROM pg_depend d JOIN pg_attrdef a ON a.oid = d.objid
+       JOIN pg_class s ON s.oid = d.refobjid AND s.relkind = 'S'
+       WHERE d.classid = 'pg_attrdef'::regclass AND d.refclassid = 'pg_class'::regclass
+       UNION ALL
+       SELECT d.refobjid, a.attrelid, a.attnum, pg_get_expr(t.typdefaultbin, 0)
+       FROM pg_depend d JOIN pg_type t ON t.oid = d.objid
+       JOIN pg_attribute a ON a.atttypid = t.oid AND a.attnum > 0 AND NOT a.atthasdef
+       WHERE d.classid = 'pg_type'::regclass AND d.refclassid = 'pg_class'::regclass
+         AND t.typtype = 'd' AND t.typdefaultbin IS NOT NULL),
+     linked AS (
+       SELECT g.seq, g.tab, g.att, min(g.expression) AS expression, bool_or(g.expression IS NULL) AS owned
+       FROM given g JOIN pg_class s ON s.oid = g.seq AND s.relkind = 'S'
+       GROUP BY g.seq, g.tab, g.att),
+     typed AS (
+       SELECT l.*, a.attname, c.relname, c.relkind, n.nspname, n.oid AS nsp, t.oid AS type,
+         t.oid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'numeric'::regtype) AS numbers
+       FROM linked l JOIN pg_class c ON c.oid = l.tab AND c.relkind IN ('r', 'p', 'f')
+       JOIN pg_namespace n ON n.oid = c.relnamespace
+       JOIN pg_attribute a ON a.attrelid = l.tab AND a.attnum = l.att AND NOT a.attisdropped
+       JOIN pg_type t ON t.typtype <> 'd'
+         AND t.oid IN (SELECT a.atttypid UNION ALL SELECT base FROM domains d WHERE d.oid = a.atttypid)),
+     bound AS (
+       SELECT b.*, CASE
+           WHEN b.relkind = 'f' THEN 'it is of a foreign table'
+           WHEN NOT b.numbers THEN 'it holds no whole numbers, but ' || format_type(b.type, NULL)
+           WHEN NOT b.owned AND b.expression !~
+             '^\(*nextval\(''([^'']|'''')*''::regclass\)(\)::("([^"]|"")+"|[a-z_0-9$]+)(\.("([^"]|"")+"|[a-z_0-9$]+))?(\([0-9, -]+\))?)*$'
+             THEN 'its default computes with the value: ' || b.expression
+         END AS why
+       FROM typed b
+       WHERE (b.expression IS NOT NULL OR b.numbers)
+         AND NOT EXISTS (SELECT FROM typed o WHERE o.seq = b.seq AND o.tab <> b.tab
+           AND o.attname = b.attname AND o.tab IN (SELECT relid FROM pg_partition_ancestors(b.tab))))
+     SELECT c.oid::int8 AS oid, n.nspname AS schema, c.relname AS name,
+       format('%I.%I', n.nspname, c.relname) AS shown, pg_get_userbyid(c.relowner) AS owner,
+       pg_has_role(c.relowner, 'USAGE') AS owned,
+       has_sequence_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE') AS readable,
+       s.seqstart AS start, s.seqincrement AS increment, s.seqmin AS min, s.seqmax AS max,
+       s.seqcache AS cache, s.seqcycle AS cycles,
+       coalesce(json_agg(json_build_object('oid', b.tab::int8, 'schema', b.nspname, 'table', b.relname,
+         'name', b.attname, 'shown', format('%I.%I.%I', b.nspname, b.relname, b.attname),
+         'lowest', CASE b.type WHEN 'int2'::regtype THEN -32768 WHEN 'int4'::regtype
+           THEN -2147483648 WHEN 'int8'::regtype THEN -9223372036854775808 END,
+         'highest', CASE b.type WHEN 'int2'::regtype THEN 32767 WHEN 'int4'::regtype
+           THEN 2147483647 WHEN 'int8'::regtype THEN 9223372036854775807 END,
+         'readable', has_column_privilege(b.tab, b.att::int2, 'SELECT')
+           AND has_schema_privilege(b.nsp, 'USAGE') AND NOT row_security_active(b.tab))
+         ORDER BY b.tab, b.att) FILTER (WHERE b.why IS NULL), '[]') AS columns,
+       coalesce(json_agg(json_build_object('shown', format('%I.%I.%I', b.nspname, b.relname, b.attname),
+         'why', b.why) ORDER BY b.tab, b.att) FILTER (WHERE b.why IS NOT NULL), '[]') AS unjudged
+     FROM bound b JOIN pg_class c ON c.oid = b.seq AND c.relpersistence <> 't'
+     JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_sequence s ON s.seqrelid = c.oid
+     WHERE $1::oid[] IS NULL OR EXISTS (SELECT FROM bound w WHERE w.seq = b.seq AND w.tab = ANY ($1))
+     GROUP BY c.oid, n.oid, n.nspname, c.relname, c.relowner, s.seqstart, s.seqincrement, s.seqmin, s.seqmax,
+       s.seqcache, s.seqcycle
+     ORDER BY n.nspname, c.relname"#;
 
 /// Whether somebody has taken a value, and no lock on a table that it may go into.
 const TAKEN: &str = "SELECT EXISTS (SELECT FROM pg_locks s \
@@ -289,6 +325,7 @@ mod tests {
             cache: 1,
             cycles: false,
             columns: vec![column(None)],
+            unjudged: Vec::new(),
         }
     }
 

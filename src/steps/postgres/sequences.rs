@@ -31,8 +31,12 @@ pub struct Sequences;
 /// A sequence is behind when the next value that it gives out is not beyond all that are in its columns:
 /// after rows came in with values of their own (an import, a restore, logical replication), inserts then
 /// fail with duplicate keys. That is critical. Its columns are those that own it (`serial`, identity) and
-/// those whose default is its next value. One that begins anew at its end (`CYCLE`) meets old values by
-/// intention, and is not judged.
+/// those whose default, or that of their domain, is its next value, whatever that is cast to. One that
+/// begins anew at its end (`CYCLE`) meets old values by intention, and is not judged.
+///
+/// Where a default does anything else with a sequence (`'T' || nextval('s')`), or its column holds no whole
+/// numbers, nobody can tell: that is `unknown`. A sequence that a default names only within a function or
+/// as text (`nextval('s'::text)`), or that a trigger or an application asks, is not found.
 ///
 /// How much of it is used counts up to its own end, or to what the narrowest of its columns can hold: an
 /// `integer` column with a `bigint` sequence ends at 2,147,483,647.
@@ -179,7 +183,7 @@ async fn see(config: &Config, answers: &impl Answers) -> Result<Vec<Seen>, Reach
     };
     let mut seen = Vec::new();
     for sequence in sequences(answers, oids).await? {
-        let state = match sequence.is_readable() {
+        let state = match sequence.is_readable() && !sequence.columns.is_empty() {
             true => sequence.state(answers).await?,
             false => None,
         };
@@ -213,7 +217,7 @@ impl Act for Sequences {
         let mut counts = Map::new();
         counts.insert("sequences".to_owned(), json!(items.len()));
         let behind = plural(items.len(), "sequence");
-        let (of, shown) = (count(seen.len() as u64), session.shown());
+        let (of, shown) = (count(judged(&seen) as u64), session.shown());
         Ok(Preview::Change(Change {
             summary: format!("move up {behind} of {of} in {shown}"),
             counts,
@@ -285,13 +289,29 @@ impl Act for Sequences {
     }
 }
 
+/// How many of these have columns to be judged by.
+fn judged(seen: &[Seen]) -> usize {
+    seen.iter().filter(|(it, _)| !it.columns.is_empty()).count()
+}
+
 fn judge(config: &Config, seen: &[Seen]) -> (Outputs, Vec<Finding>) {
+    let checked = judged(seen);
     let mut outputs = Outputs {
-        checked: seen.len(),
+        checked,
         ..Outputs::default()
     };
     let mut findings = Vec::new();
     for (sequence, state) in seen {
+        findings.extend(sequence.unjudged.iter().map(|column| {
+            let message = format!("cannot be compared with {}: {}", column.shown, column.why);
+            let help = "compare them yourself, and let `fail_on: critical` pass over it; or make the default \
+                        of the column `nextval` of the sequence alone; or name in `tables` those that are \
+                        to be judged";
+            Finding::unknown(&sequence.shown, message).with_help(help)
+        }));
+        if sequence.columns.is_empty() {
+            continue;
+        }
         let Some(state) = state else {
             let message = "this login may not read the sequence, or not all of its columns";
             let help = format!(
@@ -312,7 +332,7 @@ fn judge(config: &Config, seen: &[Seen]) -> (Outputs, Vec<Finding>) {
     }
     let bad = findings.iter().any(|finding| finding.level > Level::Ok);
     if !bad {
-        let sequences = plural(seen.len(), "sequence");
+        let sequences = plural(checked, "sequence");
         let message = format!("{sequences}, none behind its columns or near its end");
         findings.push(Finding::ok(&config.connection.name, message));
     }

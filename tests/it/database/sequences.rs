@@ -73,7 +73,10 @@ fn sequences_that_are_behind_are_moved_up_and_no_others() {
         "public.shared: behind: it gives out 1 next, and public.one.id, public.two.id has 8 already",
         "public.wide: 97.79 % used: it ends at 2,147,483,647 (public.narrow.id)",
     ];
-    let behind: Vec<String> = behind.iter().map(|it| format!("critical {it}")).collect();
+    let mut behind: Vec<String> = behind.iter().map(|it| format!("critical {it}")).collect();
+    let text = "unknown public.fine_id_seq: cannot be compared with public.text_id.id: it holds no whole \
+                numbers, but text";
+    behind.insert(1, text.to_owned());
     assert_eq!(told, behind);
     let outputs = step(&look, "s")["outputs"].clone();
     assert_eq!(
@@ -81,7 +84,7 @@ fn sequences_that_are_behind_are_moved_up_and_no_others() {
         (&json!(10), &json!(5))
     );
 
-    let repair = sequences(", repair: true, fail: 99, warn: 99");
+    let repair = sequences(", repair: true, fail: 99, warn: 99") + "    fail_on: critical\n";
     let preview = planned(&url, &repair, "s");
     assert_eq!(preview["counts"]["sequences"], 5);
     assert_eq!(
@@ -285,4 +288,91 @@ fn values_that_a_session_had_kept_are_not_given_out_afterwards() {
     run(&url, &sequences(", repair: true")).expect_code(0);
     writer.run("INSERT INTO t DEFAULT VALUES").unwrap();
     assert_eq!(server.psql_in(&database, "SELECT max(id) FROM t"), "51");
+}
+
+#[test]
+fn whatever_takes_its_values_from_a_sequence_is_judged_or_told() {
+    let server = Postgres::shared();
+    let database = server.new_database();
+    let url = server.url(&database);
+    server.psql_in(
+        &database,
+        r#"
+    CREATE SCHEMA "x )::int";
+    CREATE DOMAIN d1 AS int; CREATE DOMAIN d2 AS d1; CREATE DOMAIN "x )::int"."D 3" AS d2;
+    CREATE SEQUENCE s_dom; CREATE TABLE in_domain (id d2 DEFAULT nextval('s_dom'));
+    CREATE SEQUENCE s_deep;
+    CREATE TABLE in_deep (id "x )::int"."D 3" DEFAULT nextval('s_deep')::int::"x )::int"."D 3");
+    CREATE SEQUENCE s_cast; CREATE TABLE cast_to (id int DEFAULT nextval('s_cast')::int);
+    CREATE SEQUENCE s_numeric;
+    CREATE TABLE in_numeric (id numeric(10, 0) DEFAULT nextval('s_numeric')::numeric(10, 0));
+    CREATE SEQUENCE s_quote; ALTER SEQUENCE s_quote RENAME TO "it's )::int + nextval(";
+    CREATE TABLE quoted (id int DEFAULT nextval('"it''s )::int + nextval("'));
+    CREATE SEQUENCE s_of_domain; CREATE DOMAIN own AS int8 DEFAULT nextval('s_of_domain');
+    CREATE TABLE of_domain (id own, other own DEFAULT 5);
+    CREATE SEQUENCE c_sum; CREATE TABLE computed (id int DEFAULT nextval('c_sum') + 1000);
+    CREATE SEQUENCE c_two; CREATE TABLE two (id int DEFAULT nextval('c_two')::int + nextval('c_two')::int);
+    CREATE SEQUENCE c_case; CREATE TABLE cased (id int8 DEFAULT coalesce(nextval('c_case'), 1));
+    CREATE SEQUENCE c_text; CREATE TABLE in_text (id text DEFAULT 'T' || nextval('c_text'));
+    CREATE TABLE none (id text); CREATE SEQUENCE c_none OWNED BY none.id;
+    INSERT INTO in_domain SELECT generate_series(1, 50);
+    INSERT INTO in_deep SELECT generate_series(1, 50);
+    INSERT INTO cast_to SELECT generate_series(1, 50);
+    INSERT INTO in_numeric SELECT generate_series(1, 50);
+    INSERT INTO quoted SELECT generate_series(1, 50);
+    INSERT INTO of_domain SELECT generate_series(1, 50);
+"#,
+    );
+    let look = run(&url, &sequences(""));
+    look.expect_code(1);
+    let cannot = |sequence: &str, table: &str, why: &str| {
+        format!("unknown public.{sequence}: cannot be compared with public.{table}.id: {why}")
+    };
+    let computes = |sequence: &str, table: &str, default: &str| {
+        let why = format!("its default computes with the value: {default}");
+        cannot(sequence, table, &why)
+    };
+    let next = "(nextval('public.c_two'::regclass))::integer";
+    let unknown = [
+        computes(
+            "c_case",
+            "cased",
+            "COALESCE(nextval('public.c_case'::regclass), (1)::bigint)",
+        ),
+        computes(
+            "c_sum",
+            "computed",
+            "(nextval('public.c_sum'::regclass) + 1000)",
+        ),
+        cannot("c_text", "in_text", "it holds no whole numbers, but text"),
+        computes("c_two", "two", &format!("({next} + {next})")),
+    ];
+    let behind = |(sequence, table): (&str, &str)| {
+        format!(
+            "critical public.{sequence}: behind: it gives out 1 next, and public.{table}.id has 50 already"
+        )
+    };
+    let fed = [
+        ("\"it's )::int + nextval(\"", "quoted"),
+        ("s_cast", "cast_to"),
+        ("s_deep", "in_deep"),
+        ("s_dom", "in_domain"),
+        ("s_numeric", "in_numeric"),
+        ("s_of_domain", "of_domain"),
+    ];
+    let expected: Vec<String> = { unknown.iter().cloned() }.chain(fed.map(behind)).collect();
+    assert_eq!(findings(&look, "s"), expected);
+    assert_eq!(step(&look, "s")["outputs"]["checked"], 6);
+
+    let ran = run(&url, &sequences(", repair: true"));
+    assert_eq!(step(&ran, "s")["outputs"]["repaired"], 6);
+    assert_eq!(findings(&ran, "s"), unknown);
+    for (_, table) in fed {
+        let insert = format!("INSERT INTO {table} DEFAULT VALUES RETURNING id");
+        assert_eq!(server.psql_in(&database, &insert), "51", "{table}");
+    }
+    // The cure: those that can be judged.
+    let named = run(&url, &sequences(", tables: [in_domain, cast_to]"));
+    named.expect_code(0);
+    assert_eq!(findings(&named, "s"), [""; 0]);
 }
