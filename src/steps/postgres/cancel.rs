@@ -24,6 +24,13 @@ selecting! {
     /// are put out as `spared`, with the reason. Each victim is looked at again in the statement that
     /// signals it, so that a session that has moved on is spared too.
     ///
+    /// A dump is told by its name (`pg_dump`), and where that was changed (`PGAPPNAME`) by what it holds: a
+    /// snapshot, and locks as readers take them and no others, also on the catalogs that `pg_dump` reads at
+    /// its beginning and that nobody else reads together; or it has exported its snapshot, and done nothing
+    /// since. Its parallel workers are told by the same `backend_xmin`, user, name and address. Not told is
+    /// such a dump in its first moments, and what a restore that calls itself otherwise does beside COPY
+    /// and building indexes. Whoever holds a stronger lock is never taken for a dump.
+    ///
     /// It waits until the statements have ended; one that has not in `timeout` is critical. It takes a
     /// superuser, a member of `pg_signal_backend`, or the victims' own role.
     ///

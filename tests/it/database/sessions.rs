@@ -343,3 +343,79 @@ fn who_blocks_others_is_found_and_a_process_that_does_not_react_is_critical() {
     });
     assert!(bystander.is_alive() && !holder.is_alive());
 }
+
+/// A dump that is told by what it does, as its name is another.
+#[test]
+fn a_dump_is_spared_whatever_it_calls_itself() {
+    let server = &Postgres::start(&Options::default());
+    let database = server.new_database();
+    let url = server.url(&database);
+    server.psql_in(
+        &database,
+        "CREATE TABLE small (a int); CREATE TABLE t (a int);
+         CREATE TABLE big AS SELECT g, repeat(md5(g::text), 2) || md5((g * 7)::text) AS t
+           FROM generate_series(1, 400000) g",
+    );
+    let folder = crate::support::lifetime::folder("dump");
+    let mut command = Command::new(program("pg_dump", "postgresql-client"));
+    command
+        .args(["-d", &url, "-F", "d", "-j", "2", "-Z", "9", "-f"])
+        .arg(folder.path().join("dump"))
+        .env("PGAPPNAME", "nightly-backup");
+    let dump = Running::start(command, b"");
+    let of_dump = format!(
+        "FROM pg_stat_activity WHERE datname = '{database}' AND application_name = 'nightly-backup'"
+    );
+    // One worker has nothing more to do than the other, which is at the large table.
+    let idle = format!("SELECT count(*) {of_dump} AND state = 'idle in transaction'");
+    wait::until("the dump of a table", LONG, || {
+        let at_it = format!("SELECT count(*) {of_dump} AND query LIKE 'COPY public.big%'");
+        (server.psql(&at_it) == "1" && server.psql(&idle) == "2").then_some(())
+    });
+    dump.signal_group(Signal::STOP);
+    let all = server.psql(&format!(
+        "SELECT string_agg(pid::text, ',' ORDER BY pid) {of_dump}"
+    ));
+    let all: Vec<i64> = all.split(',').map(|pid| pid.parse().unwrap()).collect();
+    assert_eq!(all.len(), 3);
+
+    let open = |name: &str, statements: &[&str]| {
+        let session = Session::open(&url, name);
+        for statement in statements {
+            session.run(statement).unwrap();
+        }
+        session
+    };
+    let snapshot = "BEGIN ISOLATION LEVEL REPEATABLE READ";
+    let exporter = open("nightly-export", &[snapshot, "SELECT pg_export_snapshot()"]);
+    server.psql_in(&database, "INSERT INTO small VALUES (1)");
+    let reader = open("nightly-backup", &[snapshot, "SELECT count(*) FROM small"]);
+    // It has read what a dump reads, and locked a table against others.
+    let catalogs = "SELECT FROM pg_event_trigger, pg_transform, pg_ts_template, pg_conversion, \
+                    pg_foreign_data_wrapper LIMIT 1";
+    let locker = open(
+        "nightly-job",
+        &[snapshot, catalogs, "LOCK TABLE t IN SHARE MODE"],
+    );
+    let waiter = Session::open(&url, "web").begin("INSERT INTO t VALUES (1)");
+    let waits = format!("wait_event_type = 'Lock' AND datname = '{database}'");
+    one(server, &waits);
+
+    let ran = run(
+        &url,
+        "  - { id: blocking, postgres.terminate: { connection: main, blocking: true } }\n  \
+         - { id: end, postgres.terminate: { connection: main, application: [\"nightly-*\"] } }\n",
+    );
+    ran.expect_code(0);
+    let outputs = |id: &str| step(&ran, id)["outputs"].clone();
+    assert_eq!(pids(&outputs("blocking")["victims"]), pids_of([&locker]));
+    waiter.finish().unwrap();
+    // The reader has imported nothing, and calls itself as the dump does.
+    assert_eq!(pids(&outputs("end")["victims"]), pids_of([&reader]));
+    let mut spared = [all, pids_of([&exporter])].concat();
+    spared.sort_unstable();
+    assert_eq!(pids(&outputs("end")["spared"]), spared);
+    dump.signal_group(Signal::CONT);
+    dump.finish(LONG).expect_code(0);
+    assert!(exporter.is_alive());
+}

@@ -66,9 +66,34 @@ const COPYING: &str = " UNION ALL SELECT pid, 'COPY' FROM pg_stat_progress_copy"
 /// Who matches, and who of them is spared. Of what this login may not see, what can be told of it counts.
 /// Sessions of this very run are not even spared: they come and go with its steps. `query` is of the past
 /// where a session is not active.
+///
+/// A dump is told by what it holds, whatever it calls itself: `pg_dump` reads all of the catalog in one
+/// transaction, so that it has locks on these five until its end, which no application reads together; it
+/// has a snapshot, no transaction number, and no lock but such as readers take. Its parallel workers have
+/// imported that snapshot: they are the same user's, from the same place, of the same name, and hold back the
+/// same `backend_xmin`.
 const MATCHING: &str = r"), blockers AS MATERIALIZED (
        SELECT DISTINCT pg_catalog.unnest(pg_catalog.pg_blocking_pids(w.pid)) AS pid
        FROM pg_catalog.pg_stat_activity w WHERE w.wait_event_type = 'Lock'),
+     held AS MATERIALIZED (
+       SELECT l.pid, bool_and(l.mode IN ('AccessShareLock', 'SIReadLock')) AS reads,
+         count(DISTINCT l.relation) FILTER (WHERE l.relation IN (
+           'pg_catalog.pg_event_trigger'::pg_catalog.regclass, 'pg_catalog.pg_transform'::pg_catalog.regclass,
+           'pg_catalog.pg_ts_template'::pg_catalog.regclass, 'pg_catalog.pg_conversion'::pg_catalog.regclass,
+           'pg_catalog.pg_foreign_data_wrapper'::pg_catalog.regclass)) = 5 AS catalogs
+       FROM pg_catalog.pg_locks l WHERE l.locktype = 'relation' AND l.granted GROUP BY l.pid),
+     readers AS MATERIALIZED (
+       SELECT a.pid, a.datid, a.usesysid, a.application_name, a.client_addr, a.backend_xmin,
+         coalesce(h.catalogs, false)
+           OR a.query ~* '^\s*SELECT\s+(pg_catalog\.)?pg_export_snapshot\s*\(' AS leads
+       FROM pg_catalog.pg_stat_activity a LEFT JOIN held h ON h.pid = a.pid
+       WHERE a.backend_type = 'client backend' AND a.xact_start IS NOT NULL
+         AND a.backend_xmin IS NOT NULL AND a.backend_xid IS NULL AND coalesce(h.reads, true)),
+     dumps AS MATERIALIZED (
+       SELECT r.pid FROM readers r WHERE r.leads OR EXISTS (
+         SELECT FROM readers l WHERE l.leads AND l.datid = r.datid AND l.usesysid = r.usesysid
+           AND l.application_name = r.application_name
+           AND l.client_addr IS NOT DISTINCT FROM r.client_addr AND l.backend_xmin = r.backend_xmin)),
      matching AS MATERIALIZED (
        SELECT a.pid, a.datname AS database, a.usename AS user, a.application_name AS application,
          CASE WHEN a.client_port = -1 THEN 'local' ELSE pg_catalog.host(a.client_addr) END AS client,
@@ -92,6 +117,7 @@ const MATCHING: &str = r"), blockers AS MATERIALIZED (
            WHEN a.state = 'active' AND a.query ~* '^(\s|--[^\n]*\n|/\*([^*]|\*+[^*/])*\*+/)*(VACUUM|ANALYSE|ANALYZE|CLUSTER|REINDEX|COPY|CREATE\s+(UNIQUE\s+)?INDEX)\M'
              THEN 'it runs VACUUM, ANALYZE, CLUSTER, COPY or an index build'
            WHEN a.state = 'active' AND a.query ~* '^\s*LOCK\s+TABLE\s.*\sIN\s+ACCESS\s+SHARE\s+MODE'
+             OR a.pid IN (SELECT pid FROM dumps)
              THEN 'it looks like a dump'
          END AS spared
        FROM pg_catalog.pg_stat_activity a
