@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::asking::{self, Asking, Server, thirty_seconds};
 use crate::base::Duration;
+use crate::base::count::plural;
 use crate::event::{EffectClass, Finding, Level, RepeatClass};
 use crate::host::Observe;
 use crate::host::connect::Conn;
@@ -23,8 +24,8 @@ pub struct Activity;
 /// (`superuser_reserved_connections`, `reserved_connections`): an application never gets them.
 ///
 /// Where all connections are taken, the connection's `reserve` is used, so that this can be asked just
-/// when it matters. A login without `pg_read_all_stats` does not see what others do, and their state is
-/// `unknown`.
+/// when it matters. A login without `pg_read_all_stats` does not see what others do: how many of them there
+/// are is said, and with `max_transaction` it is `unknown`.
 ///
 /// # Changes
 ///
@@ -203,11 +204,17 @@ async fn count(asking: &Asking<'_>) -> Result<Outputs, ReachError> {
 fn judge(config: &Config, shown: &str, counted: &Outputs) -> Vec<Finding> {
     let subject = &config.connection.name;
     let usable = counted.max_connections.saturating_sub(counted.reserved);
-    let message = format!(
+    let mut message = format!(
         "{} of {usable} usable connections are taken ({} %) at {shown}: {} active, {} idle, {} idle in \
          transaction",
         counted.clients, counted.percent, counted.active, counted.idle, counted.idle_in_transaction
     );
+    if counted.hidden > 0 {
+        let hidden = plural(counted.hidden as usize, "session");
+        message.push_str(&format!(
+            "; {hidden} may be anything: this login may not see what others do (`pg_read_all_stats`)"
+        ));
+    }
     let level = match counted.percent {
         percent if percent >= config.fail => Level::Critical,
         percent if percent >= config.warn => Level::Warning,

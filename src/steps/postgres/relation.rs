@@ -94,9 +94,43 @@ const RESOLVE: &str = "WITH path AS MATERIALIZED (\
      JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) named.oid \
      JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace";
 
+/// How many bytes of a name the server keeps (`NAMEDATALEN`); in some encodings that is more text than here.
+const MOST_BYTES: usize = 63;
+
+/// The first part of a name that the server would cut, as `to_regclass()` does without a word.
+const CUT: &str = "SELECT part, pg_catalog.octet_length(part) AS bytes \
+     FROM pg_catalog.unnest(pg_catalog.parse_ident($1)) AS part \
+     WHERE pg_catalog.octet_length(part) OPERATOR(pg_catalog.>) \
+       pg_catalog.current_setting('max_identifier_length')::pg_catalog.int4 LIMIT 1";
+
+/// Refuses names of which the server would only look at the beginning: another table can be called so.
+async fn refuse_cut(answers: &impl Answers, name: &str) -> Result<(), ReachError> {
+    #[derive(Deserialize)]
+    struct Cut {
+        part: String,
+        bytes: usize,
+    }
+    if name.len() <= MOST_BYTES {
+        return Ok(());
+    }
+    let bound = [(&name as _, Type::TEXT)];
+    let cut: Vec<Cut> = answers.records(Sql::new(CUT), &bound).await?;
+    let Some(Cut { part, bytes }) = cut.into_iter().next() else {
+        return Ok(());
+    };
+    let action = format!("find the table `{name}`");
+    let cause = format!(
+        "`{part}` has {bytes} bytes, and no name has more than {MOST_BYTES}: PostgreSQL would cut it, and \
+         might find another one"
+    );
+    let help = "write the name as it is in the catalog";
+    Err(ReachError::new(Obstacle::Rejected, action, cause).with_help(help))
+}
+
 impl Relation {
     /// What `name` stands for, written as in SQL: `table` or `schema.table`, quoted where needed.
     pub async fn resolve(answers: &impl Answers, name: &str) -> Result<Self, ReachError> {
+        refuse_cut(answers, name).await?;
         let found: Vec<Self> = answers
             .records(Sql::new(RESOLVE), &[(&name, Type::TEXT)])
             .await?;

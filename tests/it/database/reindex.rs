@@ -618,3 +618,45 @@ fn only_a_copy_of_the_index_is_what_its_rebuild_left() {
         "rb_ccnew re_ccnew1 re_ccnew2 ri_ccnew ri_ccnew1 ri_ccnew2 ri_ccnew3 ri_ccnew4 ri_ccnew5 rp_ccnew1"
     );
 }
+
+#[test]
+fn a_name_that_the_server_would_cut_names_nothing() {
+    let server = Postgres::shared();
+    let database = server.new_database();
+    let url = server.url(&database);
+    // 63 bytes, and 64 of which the last is no character of its own.
+    let (whole, wide) = ("t".repeat(63), "ü".repeat(31) + "x");
+    let sql = format!(
+        "CREATE SCHEMA s; CREATE TABLE {whole} (id int PRIMARY KEY);
+         CREATE TABLE s.\"{wide}\" (id int PRIMARY KEY)"
+    );
+    server.psql_in(&database, &sql);
+    let resolved = format!("SELECT to_regclass('{whole}t')");
+    assert_eq!(server.psql_in(&database, &resolved), whole, "it is cut");
+    run(&url, &reindex(&format!("table: {whole}"))).expect_code(0);
+    run(&url, &reindex(&format!("table: '  s . \"{wide}\"'"))).expect_code(0);
+    for (what, noun) in [
+        (format!("table: {whole}t"), "table"),
+        (format!("table: public.{whole}t"), "table"),
+        (format!("table: 's.\"{wide}y\"'"), "table"),
+        (format!("table: {whole}t.nope"), "table"),
+        (format!("index: {whole}t"), "index"),
+    ] {
+        let ran = run(&url, &reindex(&what));
+        ran.expect_code(1);
+        let error = step(&ran, "r")["error"].to_string();
+        let said = format!("could not find the {noun} `");
+        assert!(
+            error.contains(&said) && error.contains("has 64 bytes, and no name has more than 63"),
+            "{what}: {error}"
+        );
+    }
+    let analyze =
+        format!("  - {{ id: r, postgres.analyze: {{ connection: main, tables: [{whole}t] }} }}\n");
+    let ran = run(&url, &analyze);
+    ran.expect_code(1);
+    assert!(
+        step(&ran, "r").to_string().contains("has 64 bytes"),
+        "{ran}"
+    );
+}

@@ -151,6 +151,8 @@ fn a_prepared_transaction_can_be_the_root_and_a_login_without_rights_sees_it() {
     let clients = step(&ran, "clients");
     assert_eq!(clients["outputs"]["clients"], 1, "{ran}");
     assert_eq!(clients["outputs"]["hidden"], 1, "{ran}");
+    let said = clients["findings"][0]["message"].to_string();
+    assert!(said.contains("1 session may be anything"), "{said}");
     server.psql("ROLLBACK PREPARED 'left behind'");
 }
 
