@@ -27,8 +27,9 @@ pub struct Execute;
 /// bound, as `$1`, `$2`, …, and all statements share them.
 ///
 /// A parser says what the statements do to the world. INSERT, CREATE, ANALYZE and the like are `change`;
-/// UPDATE, DELETE, DROP, whatever calls a function that is not known to only look, and whatever the
-/// parser cannot read are `destroy`, and need a confirmation.
+/// UPDATE, DELETE, DROP, settings that guard something, whatever calls a function that is not known to only
+/// look (also in `CREATE TABLE … AS`, an index, or a column's default), and whatever the parser cannot read
+/// are `destroy`, and need a confirmation.
 ///
 /// Where the connection is lost while the transaction is committed, the server is asked what became of
 /// it. Without an answer the outcome is `unknown`.

@@ -15,11 +15,11 @@ use sqlparser::ast::{
     AlterTableOperation, Query, Select, SetExpr, Statement as Ast, UtilityOption, Visit as _,
     Visitor,
 };
-use sqlparser::keywords::Keyword;
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::Token;
 
-use super::functions::{LOOKING, WORDS};
+use super::calls::Words;
+use super::harmless;
 use super::script::{DIALECT, Placed, Shape, Statement};
 use crate::event::EffectClass;
 
@@ -84,15 +84,11 @@ pub(super) fn statement(text: &str, tokens: &[Placed]) -> Statement {
         effect: EffectClass::Read,
         why: None,
     };
-    // What is only explained is not done.
-    if !matches!(parsed, Ast::Explain { .. }) || does(parsed).0 != EffectClass::Read {
+    // What is only planned is not done, except for the functions that planning calls.
+    if !is_only_planned(parsed) {
         let _ = parsed.visit(&mut judge);
     }
-    let acting = if calls_now(parsed) {
-        acting_call(tokens)
-    } else {
-        None
-    };
+    let acting = acting_call(parsed, &Words::of(tokens));
     tame.set(acting.is_none());
     if let Some(name) = acting {
         judge.is(
@@ -138,7 +134,7 @@ pub(super) fn condition(text: &str, tokens: &[Placed]) -> Option<String> {
     if let Some(why) = judge.why {
         return Some(format!("it may do more than look: {why}"));
     }
-    let name = acting_call(tokens)?;
+    let name = Words::of(tokens).acting_call()?;
     Some(format!(
         "it calls `{name}`, which is not one of the functions that are known to only look"
     ))
@@ -153,19 +149,19 @@ pub(super) fn parameters(tokens: &[Placed]) -> u16 {
     numbers.max().unwrap_or(0)
 }
 
-/// Whether what looks like a call in it is one: in a definition, it is a list of columns as well.
-fn calls_now(statement: &Ast) -> bool {
-    !matches!(
-        statement,
-        Ast::CreateTable(_)
-            | Ast::CreateIndex(_)
-            | Ast::CreateView(_)
-            | Ast::CreateType { .. }
-            | Ast::AlterTable(_)
-            | Ast::Analyze(_)
-            | Ast::Comment { .. }
-            | Ast::Grant(_)
-    )
+/// The first function that it calls now and that is not known to only look. Where it defines something, a
+/// list of columns looks like a call as well, and what is called later is not called now.
+fn acting_call(statement: &Ast, words: &Words<'_>) -> Option<String> {
+    match statement {
+        Ast::CreateType { .. } | Ast::Analyze(_) | Ast::Comment { .. } | Ast::Grant(_) => None,
+        Ast::CreateTable(create) if create.query.is_some() => words.acting_call_in_query(),
+        Ast::CreateTable(_) => words.acting_call_in_table(),
+        Ast::CreateView(create) if create.materialized => words.acting_call_in_query(),
+        Ast::CreateView(_) => None,
+        Ast::CreateIndex(_) => words.acting_call_in_index(),
+        Ast::AlterTable(_) => words.acting_call_in_columns(),
+        _ => words.acting_call(),
+    }
 }
 
 /// Whether it is a query as PostgreSQL has it, without INSERT and the like at its top.
@@ -189,107 +185,6 @@ fn words(tokens: &[Placed]) -> impl Iterator<Item = String> {
         Token::Word(word) => Some(word.value.to_uppercase()),
         _ => None,
     })
-}
-
-/// The first function that is called and not known to only look.
-fn acting_call(tokens: &[Placed]) -> Option<String> {
-    let told: Vec<&Token> = { tokens.iter().map(|placed| &placed.token) }
-        .filter(|token| !matches!(token, Token::Whitespace(_)))
-        .collect();
-    let get = |at: Option<usize>| at.and_then(|at| told.get(at)).copied();
-    for (at, token) in told.iter().enumerate() {
-        let Token::Word(word) = token else { continue };
-        if get(at.checked_add(1)) != Some(&Token::LParen) {
-            continue;
-        }
-        let before = get(at.checked_sub(1));
-        let (name, schema) = match (before, get(at.checked_sub(2))) {
-            (Some(Token::Period), Some(Token::Word(schema))) => (word, Some(schema)),
-            (Some(Token::Period), _) => return Some(format!("….{}", word.value)),
-            _ => (word, None),
-        };
-        let plain = match name.quote_style {
-            None => name.value.to_lowercase(),
-            Some(_) => name.value.clone(),
-        };
-        let is_known = LOOKING.binary_search(&plain.as_str()).is_ok();
-        let passes = match schema {
-            Some(schema) => {
-                let of_system = match schema.quote_style {
-                    None => schema.value.eq_ignore_ascii_case("pg_catalog"),
-                    Some(_) => schema.value == "pg_catalog",
-                };
-                let is_table = matches!(get(at.checked_sub(3)), Some(Token::Word(word)) if word.keyword == Keyword::INTO);
-                is_table || of_system && is_known && get(at.checked_sub(3)) != Some(&Token::Period)
-            }
-            None if name.quote_style.is_none() && WORDS.binary_search(&plain.as_str()).is_ok() => {
-                true
-            }
-            // Its options.
-            None if at == 0 && plain == "explain" => true,
-            None => is_known || names_columns(&told, at),
-        };
-        if !passes {
-            return Some(match schema {
-                Some(schema) => format!("{}.{}", schema.value, name.value),
-                None => name.value.clone(),
-            });
-        }
-    }
-    None
-}
-
-/// Whether what stands at `at` gives a name with a list of columns: `AS t (a, b)`, `WITH t (a) AS (`.
-/// No call of a function can stand there.
-fn names_columns(told: &[&Token], at: usize) -> bool {
-    let is = |at: Option<usize>, keyword| match at.and_then(|at| told.get(at)) {
-        Some(Token::Word(word)) => word.quote_style.is_none() && word.keyword == keyword,
-        _ => false,
-    };
-    let before = at.checked_sub(1);
-    if is(before, Keyword::AS) || is(before, Keyword::INTO) {
-        return true;
-    }
-    // The list of columns, and what follows it.
-    let mut depth = 0_usize;
-    for (after, token) in told.iter().enumerate().skip(at + 1) {
-        match token {
-            Token::LParen => depth += 1,
-            Token::RParen => {
-                depth = depth.saturating_sub(1);
-                if depth == 0 {
-                    return is(Some(after + 1), Keyword::AS) && begins_query(told, after + 2);
-                }
-            }
-            // Names and commas, and nothing that would be looked up.
-            Token::Word(_) | Token::Comma => {}
-            _ => return false,
-        }
-    }
-    false
-}
-
-/// Whether a query in parentheses begins at `at`, maybe after MATERIALIZED. A list of columns and types may
-/// stand there as well, after a call: `FROM dblink(sql) AS (a int)`, `AS materialized (a int)`; none begins
-/// with one of these words, which PostgreSQL reserves.
-fn begins_query(told: &[&Token], at: usize) -> bool {
-    let word = |at: usize| match told.get(at) {
-        Some(Token::Word(word)) if word.quote_style.is_none() => Some(word.keyword),
-        _ => None,
-    };
-    let mut at = at;
-    while matches!(word(at), Some(Keyword::NOT | Keyword::MATERIALIZED)) {
-        at += 1;
-    }
-    if told.get(at) != Some(&&Token::LParen) {
-        return false;
-    }
-    match word(at + 1) {
-        Some(Keyword::SELECT | Keyword::WITH | Keyword::TABLE) => true,
-        // A column may be called so, and no type begins with a parenthesis.
-        Some(Keyword::VALUES) => told.get(at + 2) == Some(&&Token::LParen),
-        _ => told.get(at + 1) == Some(&&Token::LParen),
-    }
 }
 
 /// The worst that is found on the way through a statement.
@@ -331,27 +226,29 @@ impl Visitor for Judge {
     }
 }
 
+/// Whether it is EXPLAIN without ANALYZE.
+fn is_only_planned(statement: &Ast) -> bool {
+    let Ast::Explain {
+        analyze, options, ..
+    } = statement
+    else {
+        return false;
+    };
+    let runs = |option: &UtilityOption| {
+        let name = &option.name.value;
+        name.eq_ignore_ascii_case("analyze") || name.eq_ignore_ascii_case("serialize")
+    };
+    !*analyze && !options.iter().flatten().any(runs)
+}
+
 /// What a kind of statement does. What is not listed is `destroy`.
 fn does(statement: &Ast) -> (EffectClass, String) {
     use EffectClass::{Change, Destroy, Read};
     let is = |effect, why: &str| (effect, why.to_owned());
     match statement {
         Ast::Query(_) | Ast::ShowVariable { .. } => is(Read, ""),
-        Ast::Explain {
-            analyze,
-            statement,
-            options,
-            ..
-        } => {
-            let runs = |option: &UtilityOption| {
-                option.name.value.eq_ignore_ascii_case("analyze")
-                    || option.name.value.eq_ignore_ascii_case("serialize")
-            };
-            if *analyze || options.iter().flatten().any(runs) {
-                return does(statement);
-            }
-            is(Read, "")
-        }
+        // Of what it runs, the visitor finds everything.
+        Ast::Explain { .. } => is(Read, ""),
         Ast::Insert(insert) if insert.on.is_none() && !insert.overwrite && !insert.replace_into => {
             is(Change, "it adds rows")
         }
@@ -380,7 +277,10 @@ fn does(statement: &Ast) -> (EffectClass, String) {
         | Ast::Rollback { .. }
         | Ast::Savepoint { .. }
         | Ast::ReleaseSavepoint { .. } => is(Change, "it begins or ends a transaction"),
-        Ast::Set(_) => is(Change, "it sets something in its session"),
+        Ast::Set(set) if harmless::is_harmless(set) => {
+            is(Change, "it sets something in its session")
+        }
+        Ast::Set(_) => is(Destroy, "it may switch off what guards the data"),
         _ => is(Destroy, "nothing less is known of such a statement"),
     }
 }

@@ -6,8 +6,10 @@
 //! - [`Sql`] is a statement of ours: text that is known when we compile, with names that are quoted, and
 //!   with parts of an author's that were classed.
 
+mod calls;
 mod classify;
 mod functions;
+mod harmless;
 mod script;
 
 use std::borrow::Cow;
