@@ -4,6 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::notation;
+use super::relation::Within;
 use super::text;
 use crate::base::Duration;
 use crate::base::count::plural;
@@ -11,7 +13,8 @@ use crate::base::field::Code;
 use crate::event::{EffectClass, Finding, RepeatClass};
 use crate::host::connect::Conn;
 use crate::host::connect::postgres::sql::{Script, Sql, Statement};
-use crate::host::connect::postgres::{Bound, Notice, PgEffect, PgValue, Postgres};
+use crate::host::connect::postgres::{Bound, Notice, PgEffect, PgObserve, PgValue, Postgres};
+use crate::host::net::Allowance;
 use crate::host::reach::ReachError;
 use crate::host::{Effect, Observe};
 use crate::step::{Act, Change, Description, Outcome, Partial, Preview, StepError, StepType};
@@ -29,7 +32,8 @@ pub struct Execute;
 /// A parser says what the statements do to the world. INSERT, CREATE, ANALYZE and the like are `change`;
 /// UPDATE, DELETE, DROP, settings that guard something, whatever calls a function that is not known to only
 /// look (also in `CREATE TABLE … AS`, an index, or a column's default), and whatever the parser cannot read
-/// are `destroy`, and need a confirmation.
+/// are `destroy`, and need a confirmation. What the database itself brings (views, triggers, operators,
+/// casts, a function in the place of a column as in `t.f`) is not looked into.
 ///
 /// Where the connection is lost while the transaction is committed, the server is asked what became of
 /// it. Without an answer the outcome is `unknown`.
@@ -156,6 +160,8 @@ impl Act for Execute {
         for statement in script.statements() {
             let rows = match Sql::explaining(statement) {
                 None => None,
+                // Planning calls functions, which columns may be.
+                Some(_) if !only_columns(&session, statement, allowance).await => None,
                 Some(sql) => {
                     let bound = bound(statement, &values);
                     let planned = session.rows(sql, &bound, allowance).await;
@@ -308,6 +314,17 @@ async fn one_by_one(
         work.done(statement, done.affected, &done.notices);
     }
     Ok(())
+}
+
+/// Whether the columns in it are no functions.
+async fn only_columns(
+    session: &PgObserve<'_>,
+    statement: &Statement,
+    allowance: Allowance,
+) -> bool {
+    let answers = Within(session, allowance);
+    let called = notation::called(&answers, statement.fields()).await;
+    called.is_ok_and(|called| called.is_none())
 }
 
 /// The values that a statement takes.

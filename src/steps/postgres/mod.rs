@@ -10,6 +10,7 @@ pub(super) mod index_bloat;
 pub(super) mod invalid_indexes;
 mod limits;
 pub(super) mod locks;
+mod notation;
 pub(super) mod ping;
 pub(super) mod purge;
 pub(super) mod query;

@@ -16,6 +16,7 @@ use serde_json::{Map, json};
 
 use self::batches::Batches;
 use self::subject::Subject;
+use super::notation;
 use super::relation::Within;
 use crate::base::Duration;
 use crate::base::count::{count, plural};
@@ -235,6 +236,7 @@ impl Act for Purge {
         let allowance = host.scope().allow_all();
         let session = host.postgres(&config.connection, allowance).await??;
         let answers = Within(&session, allowance);
+        notation::only_columns(&answers, "where", predicate.fields()).await?;
         let subject = Subject::look(&answers, &config).await?;
         let values = config.values();
         let values = bound(&values);
@@ -276,7 +278,9 @@ impl Act for Purge {
         let mut session = host.postgres(&config.connection, allowance).await?;
         // Its settings and cursors are its own.
         session.keep_apart();
-        let subject = Subject::look(&Within(&session, allowance), &config).await?;
+        let answers = Within(&session, allowance);
+        notation::only_columns(&answers, "where", predicate.fields()).await?;
+        let subject = Subject::look(&answers, &config).await?;
         let mut batches = Batches::new(&session, host, &config, &subject, &predicate);
         let done = batches.run().await;
         let (outputs, findings) = (batches.outputs, batches.findings);

@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::asking::thirty_seconds;
+use super::notation;
+use super::relation::Within;
 use super::text::{self, Record, Single};
 use crate::base::Duration;
 use crate::base::field::Code;
@@ -26,6 +28,10 @@ pub struct Query;
 /// `SELECT pg_terminate_backend(…)` pass). What may do more is an error before the run; it belongs into
 /// `postgres.execute`. SQL is never a template: values are bound, as `$1`, `$2`, …, and take the types
 /// that the statement gives them.
+///
+/// Views, domains, operators and casts of the database's own are taken for what they say, whatever functions
+/// are behind them: give a login that may only look. A column `t.f` for which there is a function `f` that
+/// takes a row is refused.
 ///
 /// Numbers, booleans and JSON are put out as such, everything else as PostgreSQL writes it in JSON: times
 /// in ISO 8601. Two columns must not have the same name.
@@ -120,6 +126,8 @@ impl Look for Query {
         let bound: Vec<Bound<'_>> = values.iter().map(PgValue::bound).collect();
         let allowance = host.scope().allow(config.timeout);
         let session = host.postgres(&config.connection, allowance).await??;
+        let answers = Within(&session, allowance);
+        notation::only_columns(&answers, "sql", statement.0.fields()).await?;
         let refused = || StepError::permanent("the statement may do more than look");
         let most = i64::from(config.max_rows);
         let rows: Vec<Map<String, Value>> = if statement.0.is_query() {

@@ -130,6 +130,105 @@ fn an_error_says_where_in_the_statement_it_is() {
     assert!(error.contains("line 2, column 3"), "{error}");
 }
 
+/// A column that is none is a function: `seed.wipe` calls `wipe(seed)`, which the first part shows.
+#[test]
+fn a_function_in_the_place_of_a_column_is_not_called() {
+    let server = Postgres::shared();
+    let database = server.new_database();
+    server.psql_in(
+        &database,
+        "CREATE TABLE seed (a int, fine int); INSERT INTO seed VALUES (1, 2);
+         CREATE FUNCTION calls(text) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
+           $$ BEGIN RAISE EXCEPTION 'called by %', $1; END $$;
+         CREATE FUNCTION wipe(seed) RETURNS int LANGUAGE sql AS $$ SELECT calls('wipe') $$;
+         CREATE FUNCTION \"Wipe\"(anyelement, int DEFAULT 1) RETURNS int LANGUAGE sql AS
+           $$ SELECT calls('Wipe') $$;
+         CREATE FUNCTION wipe3(VARIADIC anyarray) RETURNS int LANGUAGE sql AS
+           $$ SELECT calls('wipe3') $$;
+         CREATE FUNCTION fine(int) RETURNS int LANGUAGE sql AS $$ SELECT 1 $$;
+         CREATE DOMAIN seeded AS seed;
+         CREATE FUNCTION wipe4(seeded) RETURNS int LANGUAGE plpgsql AS
+           $$ BEGIN RETURN calls('wipe4'); END $$;
+         CREATE TABLE grown (s seeded); INSERT INTO grown VALUES (ROW(1, 2))",
+    );
+    let url = server.url(&database);
+    let queries = [
+        "SELECT seed.wipe FROM seed",
+        "SELECT s.\"Wipe\" FROM seed s",
+        "SELECT (SELECT seed FROM seed).wipe3",
+        "SELECT (s).wipe4 FROM grown",
+        "EXPLAIN SELECT (ROW(1, 2)::seed).wipe",
+    ];
+    let steps: String = { queries.iter().enumerate() }
+        .map(|(n, sql)| {
+            format!(
+                "  - id: q{n}\n    needs: []\n    postgres.query: {{ connection: main, sql: '{sql}' }}\n"
+            )
+        })
+        .collect();
+    let ran = run(&url, &steps);
+    for (n, sql) in queries.iter().enumerate() {
+        let told = server.try_psql(&url, sql).stderr;
+        assert!(told.contains("called by"), "{sql}: {told}");
+        let failed = step(&ran, &format!("q{n}"));
+        let error = failed["error"].to_string();
+        assert!(
+            error.contains("a function of the database"),
+            "{sql}: {error}"
+        );
+        assert!(
+            failed
+                .to_string()
+                .contains("belongs into `postgres.execute`"),
+            "{sql}: {failed}"
+        );
+    }
+    let purge = "  - id: gone\n    postgres.purge: { connection: main, table: seed, where: seed.wipe > 0 }\n";
+    let ran = run(&url, purge);
+    ran.expect_code(1);
+    let error = step(&ran, "gone")["error"].to_string();
+    assert!(error.contains("`where` may do more"), "{error}");
+    let ran = run(
+        &url,
+        "  - id: fine\n    postgres.query: { connection: main, sql: 'SELECT s.fine FROM seed s' }\n  \
+         - id: gone\n    postgres.purge: { connection: main, table: seed, where: seed.a = 1 }\n",
+    );
+    ran.expect_code(0);
+    assert_eq!(step(&ran, "fine")["outputs"]["value"], 2);
+    assert_eq!(step(&ran, "gone")["outputs"]["deleted"], 1);
+}
+
+#[test]
+fn what_really_deletes_is_confirmed() {
+    let server = Postgres::shared();
+    let database = server.new_database();
+    server.psql_in(
+        &database,
+        "CREATE TABLE victim AS SELECT generate_series(1, 100) AS id",
+    );
+    let url = server.url(&database);
+    let explained =
+        "EXPLAIN ANALYZE WITH a AS (DELETE FROM victim WHERE id > 90 RETURNING 1) SELECT * FROM a";
+    let count = || server.psql_in(&database, "SELECT count(*) FROM victim");
+    for kind in ["query", "execute"] {
+        let steps = format!(
+            "  - id: it\n    postgres.{kind}: {{ connection: main, sql: '{explained}' }}\n"
+        );
+        let ran = Runbook::new()
+            .file("playbook.yaml", playbook(&steps))
+            .env("DATABASE_URL", &url)
+            .args(["run", "playbook.yaml", "--format", "json"])
+            .run();
+        assert_ne!(ran.code, 0, "{kind}: {}", ran.stdout);
+        assert_eq!(count(), "100", "{kind}");
+    }
+    // It is meant so: the same text deletes rows once it is confirmed.
+    let steps =
+        format!("  - id: it\n    postgres.execute: {{ connection: main, sql: '{explained}' }}\n");
+    run(&url, &steps).expect_code(0);
+    assert_eq!(count(), "90");
+}
+
 #[test]
 fn what_is_executed_is_one_transaction_and_its_warnings_are_findings() {
     let server = Postgres::shared();

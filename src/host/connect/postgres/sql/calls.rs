@@ -78,11 +78,7 @@ impl<'t> Words<'t> {
     }
 
     fn acting_call_at(&self, at: usize, name: &Word) -> Option<String> {
-        // Unquoted names are folded in ASCII alone, where the database's encoding has several bytes.
-        let plain = match name.quote_style {
-            None => name.value.to_ascii_lowercase(),
-            Some(_) => name.value.clone(),
-        };
+        let plain = folded(name);
         let is_known = LOOKING.binary_search(&plain.as_str()).is_ok();
         if self.before(at, 1) == Some(&Token::Period) {
             let Some(Token::Word(schema)) = self.before(at, 2) else {
@@ -105,6 +101,21 @@ impl<'t> Words<'t> {
         };
         let passes = is_known || name.quote_style.is_none() && is_word() || self.names_columns(at);
         (!passes).then(|| name.value.clone())
+    }
+
+    /// The names that stand after a dot, and before no parenthesis.
+    pub fn fields(&self) -> Vec<String> {
+        let mut fields: Vec<String> = { self.0.iter().enumerate() }
+            .filter_map(|(at, token)| match token {
+                Token::Word(word) if self.before(at, 1) == Some(&Token::Period) => {
+                    (!self.opens(at + 1)).then(|| folded(word))
+                }
+                _ => None,
+            })
+            .collect();
+        fields.sort();
+        fields.dedup();
+        fields
     }
 
     /// Whether the word at `at`, which may be the name of a function, stands where it is part of the
@@ -295,6 +306,15 @@ impl<'t> Words<'t> {
             }
             _ => None,
         })
+    }
+}
+
+/// A name as the server knows it: unquoted, it is folded, in ASCII alone where the database's encoding has
+/// several bytes.
+fn folded(name: &Word) -> String {
+    match name.quote_style {
+        None => name.value.to_ascii_lowercase(),
+        Some(_) => name.value.clone(),
     }
 }
 

@@ -40,6 +40,7 @@ pub(super) fn statement(text: &str, tokens: &[Placed]) -> Statement {
         why,
         word: word.clone(),
         parameters: parameters(tokens),
+        fields: Words::of(tokens).fields(),
         shape,
     };
     if tokens.len() > MOST_WORDS {
@@ -182,7 +183,7 @@ fn second_word(tokens: &[Placed]) -> Option<String> {
 
 fn words(tokens: &[Placed]) -> impl Iterator<Item = String> {
     tokens.iter().filter_map(|placed| match &placed.token {
-        Token::Word(word) => Some(word.value.to_uppercase()),
+        Token::Word(word) => Some(word.value.to_ascii_uppercase()),
         _ => None,
     })
 }

@@ -3,6 +3,7 @@
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
+use super::calls::Words;
 use super::classify;
 use crate::event::EffectClass;
 
@@ -36,6 +37,7 @@ pub struct Statement {
     pub(super) shape: Shape,
     /// Whether every function that it calls only looks.
     pub(super) tame: bool,
+    pub(super) fields: Vec<String>,
 }
 
 /// What kind of statement it is, as far as that decides on how it is asked.
@@ -122,6 +124,11 @@ impl Statement {
         self.parameters
     }
 
+    /// The names in it that stand after a dot: a function of the database may be called so, `t.f` for `f(t)`.
+    pub fn fields(&self) -> &[String] {
+        &self.fields
+    }
+
     /// Whether it only looks.
     pub fn only_looks(&self) -> bool {
         self.effect == EffectClass::Read && self.shape != Shape::Control
@@ -152,6 +159,7 @@ pub struct Predicate {
     text: String,
     parameters: u16,
     asks: bool,
+    fields: Vec<String>,
 }
 
 impl Predicate {
@@ -168,6 +176,7 @@ impl Predicate {
             text: text.trim().to_owned(),
             parameters: classify::parameters(&tokens),
             asks: tokens.iter().any(asks),
+            fields: Words::of(&tokens).fields(),
         })
     }
 
@@ -184,6 +193,11 @@ impl Predicate {
     /// The highest number of a parameter in it.
     pub fn parameters(&self) -> u16 {
         self.parameters
+    }
+
+    /// The names in it that stand after a dot: see [`Statement::fields`].
+    pub fn fields(&self) -> &[String] {
+        &self.fields
     }
 }
 
@@ -221,7 +235,52 @@ fn tokens(text: &str) -> Result<Vec<Placed>, BadSql> {
             from: cursor.to(span.start),
             to: cursor.to(span.end),
         });
-    Ok(placed.collect())
+    let placed = Vec::from_iter(placed);
+    let why = placed.iter().enumerate().find_map(|(at, token)| {
+        let rest = placed.get(at + 1..).unwrap_or_default();
+        read_otherwise(token, rest)
+    });
+    match why {
+        Some(why) => Err(BadSql(why.to_owned())),
+        None => Ok(placed),
+    }
+}
+
+/// Why a token, before `rest`, may not be what the server takes it for: see `scan.l` in PostgreSQL's source.
+fn read_otherwise(placed: &Placed, rest: &[Placed]) -> Option<&'static str> {
+    let is_word = |it: &Placed, quoted| matches!(&it.token, Token::Word(word) if word.quote_style.is_some() == quoted);
+    match &placed.token {
+        // A backslash escapes nothing there, and no digit is one.
+        Token::HexStringLiteral(digits) if !digits.chars().all(|c| c.is_ascii_hexdigit()) => {
+            Some("X'…' takes hexadecimal digits alone")
+        }
+        Token::DoubleQuotedByteStringLiteral(_) => {
+            Some("there is no blank between b and a quoted name")
+        }
+        Token::Word(word) if is_word(placed, false) && word.value.eq_ignore_ascii_case("u") => {
+            match rest {
+                [and, name, ..]
+                    if and.token == Token::Ampersand
+                        && is_word(name, true)
+                        && (placed.to, and.to) == (and.from, name.from) =>
+                {
+                    Some(
+                        "names with Unicode escapes (U&\"…\") are not read: write the characters themselves",
+                    )
+                }
+                _ => None,
+            }
+        }
+        // The server goes on with the escapes of the first part.
+        Token::EscapedStringLiteral(_) => {
+            let next = rest
+                .iter()
+                .find(|it| !matches!(it.token, Token::Whitespace(_)));
+            next.is_some_and(|it| matches!(it.token, Token::SingleQuotedString(_)))
+                .then_some("E'…' goes on in another string: write it as one")
+        }
+        _ => None,
+    }
 }
 
 /// Where in a text a line and column are, asked in their order. Both are counted from 1, columns in

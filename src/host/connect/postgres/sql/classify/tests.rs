@@ -45,7 +45,6 @@ fn what_passes_a_read_only_transaction_is_not_read() {
         "SELECT * FROM pg_terminate_backend(1)",
         "SELECT PG_CANCEL_BACKEND(1)",
         "SELECT 1 WHERE pg_sleep(1) IS NULL",
-        "SELECT U&\"pg_terminate\\005fbackend\"(1)",
         "SELECT x FROM t ORDER BY setval('s', 1)",
         "WITH a AS (SELECT nextval('s')) SELECT * FROM a",
         "SELECT a.b.c(1)",
@@ -74,6 +73,104 @@ fn what_passes_a_read_only_transaction_is_not_read() {
     ] {
         assert_eq!(effect(text), Destroy, "{text}");
     }
+}
+
+#[test]
+fn words_count_in_their_place_alone() {
+    for text in [
+        "SELECT rows(20)",
+        "SELECT sets(20)",
+        "SELECT range(20)",
+        "SELECT groups(20)",
+        "SELECT rollup(20)",
+        "SELECT cube(20)",
+        "SELECT within(20)",
+        "SELECT by(20)",
+        "SELECT over(20)",
+        "SELECT partition(20)",
+        "SELECT filter(20)",
+        "SELECT materialized(20)",
+        "SELECT varying(20)",
+        "SELECT like(20)",
+        "SELECT ilike(20)",
+        "SELECT similar(20)",
+        "SELECT is(20)",
+        "SELECT join(20)",
+        "SELECT \"rows\"(20)",
+        "SELECT * FROM rows(20)",
+        "SELECT * FROM t JOIN join(20) ON true",
+        "SELECT * FROM t, over(20)",
+        "SELECT DISTINCT ON (a) over(20) FROM t",
+        "SELECT DISTINCT ON (a) filter(20) FROM t",
+        "SELECT DISTINCT ON (a) like(20) FROM t",
+        "SELECT 1 OPERATOR(pg_catalog.+) over(20)",
+        "SELECT 1 WHERE NOT like('a', 'b')",
+        "SELECT 1 WHERE NOT materialized(20)",
+        "SELECT CASE like(20) WHEN 1 THEN 2 END",
+        "SELECT 1 WHERE 1 BETWEEN SYMMETRIC like(20) AND 9",
+        "SELECT 'a' LIKE like('a')",
+        "SELECT a FROM t GROUP BY (a, rollup(b))",
+        "SELECT a FROM t GROUP BY lower(rollup(b))",
+        "SELECT a FROM t GROUP BY a ORDER BY a, rollup(b)",
+        "SELECT a FROM t GROUP BY a UNION SELECT b, cube(20)",
+        "SELECT a FROM t GROUP BY a + cube(20)",
+        "SELECT a FROM t ORDER BY range(20)",
+        "SELECT count(*) OVER (PARTITION BY range(a)) FROM t",
+        "SELECT count(*) OVER (ORDER BY a, cube(a)) FROM t",
+        // One name to PostgreSQL.
+        "SELECT public\u{a0}lower(20)",
+        // The Kelvin sign, whose lower case is k.
+        "SELECT ran\u{212a}()",
+    ] {
+        assert_eq!(effect(text), Destroy, "{text}");
+    }
+    for text in [
+        "SELECT a, b, sum(c) FROM t GROUP BY a, ROLLUP (b, (c, d)), CUBE (e) HAVING count(*) > 1",
+        "SELECT a FROM t GROUP BY GROUPING SETS ((a, b), ROLLUP (a, b), CUBE (c), ())",
+        "SELECT rank() OVER (ORDER BY a), sum(b) FILTER (WHERE c) OVER (PARTITION BY (d)) FROM t",
+        "SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY a) FILTER (WHERE b > 1) FROM t",
+        "SELECT sum(a) OVER w FROM t WINDOW w AS (ORDER BY (b) ROWS BETWEEN 1 PRECEDING AND CURRENT ROW)",
+        "SELECT * FROM a LEFT JOIN (b CROSS JOIN c) ON true JOIN (SELECT 1) d ON true",
+        "SELECT * FROM a AS x JOIN (b CROSS JOIN c) ON true",
+        "SELECT 1 FROM t WHERE a LIKE ('x' || $1) AND t.name NOT ILIKE ('%' || b) OR name LIKE ('x')",
+        "SELECT 1 FROM t WHERE lower(a) LIKE ('x') AND \"B\" LIKE ('y') AND NOT c LIKE ('z')",
+        "SELECT a::character varying(10), b::timestamptz(3), c::bit varying(4), d::char(2)",
+        "SELECT substring(a FROM (1) FOR (2)), a BETWEEN SYMMETRIC (1) AND (2) FROM t",
+        "WITH a AS NOT MATERIALIZED (SELECT 1) SELECT DISTINCT ON (x) x FROM a",
+        "SELECT b'01', x'1F', B'1' || X'aB', U&'\\0061', E'it\\'s' || 'a'",
+    ] {
+        let script = Script::parse(text).unwrap();
+        let only = &script.statements()[0];
+        assert_eq!(only.effect(), Read, "{text}: {:?}", only.why());
+    }
+}
+
+/// The first four are taken for other words by the server.
+#[test]
+fn what_the_server_reads_otherwise_is_refused() {
+    for text in [
+        "SELECT X'\\', wipe(20) --'",
+        "SELECT x'\\'', wipe(20), '1'",
+        "SELECT E'a'\n'\\'', wipe(20) --'",
+        "SELECT E'a' -- b\n'\\'', wipe(20) --'",
+        "SELECT seed.U&\"\\0077ipe\" FROM seed",
+        "SELECT u&\"pg_terminate\\005fbackend\"(1)",
+        "SELECT a.b\"wipe\" FROM a",
+    ] {
+        assert!(Script::parse(text).is_err(), "{text}");
+        assert!(Predicate::parse(text).is_err(), "{text}");
+    }
+    assert_eq!(effect("SELECT a, u & \"b\" -- \u{a0}"), Read);
+}
+
+#[test]
+fn names_after_a_dot_may_be_functions() {
+    let text = "SELECT seed.wipe, s . \"Wipe\", (SELECT seed).w3, a[1].W4, $1.w5, seed.*, \
+                pg_catalog.lower('a.b') FROM public.seed s";
+    let script = Script::parse(text).unwrap();
+    let fields = script.statements()[0].fields();
+    assert_eq!(fields, ["Wipe", "seed", "w3", "w4", "w5", "wipe"]);
+    assert_eq!(Predicate::parse("t.A > 1").unwrap().fields(), ["a"]);
 }
 
 #[test]
