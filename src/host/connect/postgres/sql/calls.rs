@@ -64,6 +64,15 @@ impl<'t> Words<'t> {
         None
     }
 
+    /// In how many parentheses `at` is.
+    fn depth(&self, at: usize) -> usize {
+        self.0.iter().take(at).fold(0, |depth, token| match token {
+            Token::LParen => depth + 1,
+            Token::RParen => depth.saturating_sub(1),
+            _ => depth,
+        })
+    }
+
     /// The first function that is called and not known to only look.
     pub fn acting_call(&self) -> Option<String> {
         self.acting_call_in(0, self.0.len())
@@ -204,6 +213,8 @@ impl<'t> Words<'t> {
                     return sets && place > 2 && self.groups(place - 2);
                 }
                 by if is(by, &["by"]) => return is(self.before(place, 1), &["group"]),
+                // An item is part of no array.
+                Some(Token::LBracket | Token::RBracket) => return false,
                 // Clauses before and after it.
                 other if is(other, CLAUSES) => return false,
                 _ => {}
@@ -289,9 +300,11 @@ impl<'t> Words<'t> {
     /// The first acting call in ALTER TABLE … ADD COLUMN. A table that is referred to has a list of columns,
     /// and a type has modifiers.
     pub fn acting_call_in_columns(&self) -> Option<String> {
+        // A column may be called `add`, and stands in a check, in parentheses.
         let is_type = |at: usize| {
             let named = matches!(self.before(at, 1), Some(Token::Word(_)));
-            named && is(self.before(at, 2), &["add", "column", "exists"])
+            let added = named && is(self.before(at, 2), &["add", "column", "exists"]);
+            added && self.depth(at) == 0
         };
         let refers = |at: usize| {
             let name = match self.before(at, 1) {
