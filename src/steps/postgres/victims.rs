@@ -81,7 +81,9 @@ macro_rules! selecting {
             pub database: Option<Vec<String>>,
             /// Only sessions from these addresses or networks (`10.0.0.0/8`); `local` is the Unix socket.
             pub client: Option<Vec<String>>,
-            /// Only sessions that others wait for, because of a lock.
+            /// Only sessions at the root: others wait for a lock of theirs, and they wait for nobody
+            /// themselves. Who stands between a root and others only waits too, and of sessions that
+            /// wait for one another in a circle none is a root: PostgreSQL ends one of them itself.
             #[serde(default)]
             pub blocking: bool,
             /// Only these process ids.

@@ -419,3 +419,58 @@ fn a_dump_is_spared_whatever_it_calls_itself() {
     dump.finish(LONG).expect_code(0);
     assert!(exporter.is_alive());
 }
+
+/// A chain: the root does nothing, and between it and the last one is somebody who only waits.
+#[test]
+fn who_stands_in_the_middle_of_a_chain_is_not_touched() {
+    let server = Postgres::shared();
+    let database = server.new_database();
+    let url = server.url(&database);
+    let plain = format!("p_{database}");
+    server.create_role(&plain, PASSWORD);
+    server.psql_in(&database, "CREATE TABLE t AS SELECT 1 AS id, 0 AS n");
+    let update = "UPDATE t SET n = n + 1 WHERE id = 1";
+    let web = || server.try_psql(&url, update);
+    let waiting = |number: usize| {
+        let sql = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = '{database}' AND wait_event_type = 'Lock'"
+        );
+        wait::until("they wait", LONG, || {
+            (server.psql(&sql) == number.to_string()).then_some(())
+        });
+    };
+    let blocking = "connection: main, older_than: 1ms, blocking: true";
+    let steps = format!(
+        "  - {{ id: cancel, on_error: continue, postgres.cancel: {{ {blocking} }} }}\n  \
+         - {{ id: end, on_error: continue, postgres.terminate: {{ {blocking}, state: [idle_in_transaction] }} }}\n"
+    );
+    std::thread::scope(|scope| {
+        // It ends with this, whatever fails here.
+        let holder = Session::open(&url, "holder");
+        holder.run(&format!("BEGIN; {update}")).unwrap();
+        let webs = [1, 2].map(|number| {
+            let web = scope.spawn(web);
+            waiting(number);
+            web
+        });
+        // A login that may see none of it does not say that there is nothing.
+        let ran = run(&server.url_as(&plain, PASSWORD, &database), &steps);
+        for id in ["cancel", "end"] {
+            let step = step(&ran, id);
+            assert_eq!(step["status"], "failed", "{ran}");
+            assert_eq!(pids(&step["outputs"]["spared"]), pids_of([&holder]));
+            let findings = step["findings"].to_string();
+            assert!(findings.contains("\"unknown\""), "{findings}");
+            assert!(findings.contains("GRANT pg_read_all_stats, pg_signal_backend TO"));
+        }
+        let ran = run(&url, &steps);
+        ran.expect_code(0);
+        assert_eq!(step(&ran, "cancel")["outputs"]["signalled"], 0, "{ran}");
+        let end = &step(&ran, "end")["outputs"];
+        assert_eq!(pids(&end["victims"]), pids_of([&holder]));
+        for web in webs {
+            web.join().unwrap().expect_code(0);
+        }
+    });
+    assert_eq!(server.psql_in(&database, "SELECT n FROM t"), "2");
+}

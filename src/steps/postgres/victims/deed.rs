@@ -124,7 +124,8 @@ impl Wanted<'_> {
             let hidden = plural(hidden, "session");
             let message =
                 format!("{hidden} may be meant too, and this login may not see what they do");
-            let help = "make the login a member of `pg_read_all_stats`";
+            let help = "let the login see it, and end it: `GRANT pg_read_all_stats, pg_signal_backend TO` \
+                        its role";
             findings.push(Finding::unknown(subject, message).with_help(help));
         }
         findings

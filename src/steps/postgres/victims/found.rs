@@ -65,16 +65,22 @@ const COPYING: &str = " UNION ALL SELECT pid, 'COPY' FROM pg_stat_progress_copy"
 
 /// Who matches, and who of them is spared. Of what this login may not see, what can be told of it counts.
 /// Sessions of this very run are not even spared: they come and go with its steps. `query` is of the past
-/// where a session is not active.
+/// where a session is not active. Who waits stands in `pg_locks`, which everybody may read; the wait events
+/// of `pg_stat_activity` are hidden from a login that may not see what others do.
 ///
 /// A dump is told by what it holds, whatever it calls itself: `pg_dump` reads all of the catalog in one
 /// transaction, so that it has locks on these five until its end, which no application reads together; it
 /// has a snapshot, no transaction number, and no lock but such as readers take. Its parallel workers have
 /// imported that snapshot: they are the same user's, from the same place, of the same name, and hold back the
 /// same `backend_xmin`.
-const MATCHING: &str = r"), blockers AS MATERIALIZED (
-       SELECT DISTINCT pg_catalog.unnest(pg_catalog.pg_blocking_pids(w.pid)) AS pid
-       FROM pg_catalog.pg_stat_activity w WHERE w.wait_event_type = 'Lock'),
+const MATCHING: &str = r"), waits AS MATERIALIZED (
+       SELECT w.pid, pg_catalog.pg_blocking_pids(w.pid) AS by FROM (
+         SELECT DISTINCT coalesce(a.leader_pid, l.pid) AS pid FROM pg_catalog.pg_locks l
+           LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+         WHERE NOT l.granted) w),
+     roots AS MATERIALIZED (
+       SELECT DISTINCT b.pid FROM waits CROSS JOIN LATERAL pg_catalog.unnest(waits.by) AS b (pid)
+       WHERE NOT EXISTS (SELECT FROM waits w WHERE w.pid = b.pid AND w.by <> '{}')),
      held AS MATERIALIZED (
        SELECT l.pid, bool_and(l.mode IN ('AccessShareLock', 'SIReadLock')) AS reads,
          count(DISTINCT l.relation) FILTER (WHERE l.relation IN (
@@ -133,7 +139,7 @@ const MATCHING: &str = r"), blockers AS MATERIALIZED (
          AND ($2::text[] IS NULL OR a.usename = ANY($2::text[]))
          AND ($3::text[] IS NULL OR a.application_name LIKE ANY($3::text[]))
          AND ($4::int[] IS NULL OR a.pid = ANY($4::int[]))
-         AND (NOT $5::bool OR a.pid IN (SELECT pid FROM blockers))
+         AND (NOT $5::bool OR a.pid IN (SELECT pid FROM roots))
          AND (a.backend_type IS NULL OR
            ($6::text[] IS NULL OR a.state = ANY($6::text[]))
            AND ($7::float8 IS NULL OR pg_catalog.clock_timestamp()
