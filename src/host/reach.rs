@@ -46,6 +46,31 @@ pub enum Obstacle {
     Ended(EndReason),
 }
 
+impl Obstacle {
+    /// Its name in what a step puts out.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Unresolved => "unresolved",
+            Self::Refused => "refused",
+            Self::NoRoute => "no_route",
+            Self::NoAnswer => "no_answer",
+            Self::HungUp => "hung_up",
+            Self::Tls => "tls",
+            Self::Garbled => "garbled",
+            Self::Denied => "denied",
+            Self::Forbidden => "forbidden",
+            Self::NotReady => "not_ready",
+            Self::Exhausted => "exhausted",
+            Self::Locked => "locked",
+            Self::Rejected => "rejected",
+            Self::InDoubt => "in_doubt",
+            Self::OurNetwork => "our_network",
+            Self::OurSide => "our_side",
+            Self::Ended(_) => "ended",
+        }
+    }
+}
+
 /// A server that could not be talked to: what was attempted, on what, what happened, what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("could not {action}: {cause}")]

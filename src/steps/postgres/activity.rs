@@ -10,7 +10,7 @@ use crate::event::{EffectClass, Finding, Level, RepeatClass};
 use crate::host::Observe;
 use crate::host::connect::Conn;
 use crate::host::connect::postgres::Postgres;
-use crate::host::reach::ReachError;
+use crate::host::reach::Obstacle;
 use crate::step::{Description, Look, Outcome, Partial, StepError, StepType};
 
 /// The type.
@@ -73,32 +73,83 @@ fn ninety_five() -> f64 {
     95.0
 }
 
-/// What was counted.
-#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+/// What was counted; null where the server gave no answer.
+#[derive(Debug, Default, Serialize, JsonSchema)]
 pub struct Outputs {
+    /// Why the server gave no answer, in a word; null where it gave one. `refused`: nobody listens there.
+    /// `no_route` and `no_answer`: its machine or the network is down, or it hangs. `not_ready`: it
+    /// starts, stops or recovers. `exhausted`: all connections are taken. `denied`: it runs, and turns
+    /// this login away, or has no such database. Others: `unresolved`, `hung_up`, `tls`, `garbled`,
+    /// `forbidden`, `rejected`, `our_network`, `our_side`.
+    pub obstacle: Option<String>,
     /// `max_connections`.
-    pub max_connections: u32,
+    pub max_connections: Option<u32>,
     /// How many of them are kept for superusers and for members of `pg_use_reserved_connections`.
-    pub reserved: u32,
+    pub reserved: Option<u32>,
     /// Client sessions.
-    pub clients: u32,
+    pub clients: Option<u32>,
     /// Client sessions per usable connection, in percent.
-    pub percent: f64,
+    pub percent: Option<f64>,
     /// Of the clients, those that run a statement.
-    pub active: u32,
+    pub active: Option<u32>,
     /// Those that do nothing, outside of a transaction.
-    pub idle: u32,
+    pub idle: Option<u32>,
     /// Those that do nothing within a transaction.
-    pub idle_in_transaction: u32,
+    pub idle_in_transaction: Option<u32>,
     /// Those that wait for a lock.
-    pub waiting: u32,
+    pub waiting: Option<u32>,
     /// Those whose state this login may not see.
-    pub hidden: u32,
+    pub hidden: Option<u32>,
     /// How long the oldest transaction of a client has been open, in seconds; null where none is.
     pub oldest_transaction_s: Option<f64>,
     /// The clients by database, user, application and state, most of them first; at most 50 groups.
-    #[serde(default)]
     pub groups: Vec<Group>,
+}
+
+/// What the server counts.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+struct Counts {
+    max_connections: u32,
+    reserved: u32,
+    clients: u32,
+    active: u32,
+    idle: u32,
+    idle_in_transaction: u32,
+    waiting: u32,
+    hidden: u32,
+    oldest_transaction_s: Option<f64>,
+}
+
+impl Counts {
+    /// Connections that an application may get.
+    fn usable(&self) -> u32 {
+        self.max_connections.saturating_sub(self.reserved)
+    }
+
+    /// How many percent of them are taken.
+    fn percent(&self) -> f64 {
+        let usable = f64::from(self.usable().max(1));
+        (f64::from(self.clients) / usable * 1000.0).round() / 10.0
+    }
+}
+
+impl From<Counts> for Outputs {
+    fn from(counts: Counts) -> Self {
+        Self {
+            obstacle: None,
+            max_connections: Some(counts.max_connections),
+            reserved: Some(counts.reserved),
+            clients: Some(counts.clients),
+            percent: Some(counts.percent()),
+            active: Some(counts.active),
+            idle: Some(counts.idle),
+            idle_in_transaction: Some(counts.idle_in_transaction),
+            waiting: Some(counts.waiting),
+            hidden: Some(counts.hidden),
+            oldest_transaction_s: counts.oldest_transaction_s,
+            groups: Vec::new(),
+        }
+    }
 }
 
 /// Clients that have the same.
@@ -135,7 +186,7 @@ const COUNTS: &str = concat!(
     "SELECT current_setting('max_connections')::int AS max_connections, \
      current_setting('superuser_reserved_connections')::int \
        + coalesce(current_setting('reserved_connections', true)::int, 0) AS reserved, \
-     count(*) AS clients, 0::float8 AS percent, \
+     count(*) AS clients, \
      count(*) FILTER (WHERE state = 'active') AS active, \
      count(*) FILTER (WHERE state = 'idle') AS idle, \
      count(*) FILTER (WHERE state LIKE 'idle in transaction%') AS idle_in_transaction, \
@@ -182,32 +233,26 @@ impl Look for Activity {
             timeout: config.timeout,
             in_need: true,
         };
-        asking::look(host, server, Outputs::default(), async |asking, outputs| {
-            *outputs = count(asking).await?;
-            Ok(judge(&config, asking.shown(), outputs))
-        })
-        .await
+        let ask = async |asking: &Asking<'_>, outputs: &mut Outputs| {
+            let counts: Counts = asking.record(COUNTS, &[]).await?;
+            *outputs = counts.into();
+            outputs.groups = asking.records(GROUPS, &[]).await?;
+            Ok(judge(&config, asking.shown(), &counts))
+        };
+        let note = |outputs: &mut Outputs, obstacle: Obstacle| {
+            outputs.obstacle = Some(obstacle.code().to_owned());
+        };
+        asking::look_noting(host, server, Outputs::default(), ask, note).await
     }
 }
 
-async fn count(asking: &Asking<'_>) -> Result<Outputs, ReachError> {
-    let mut counted: Outputs = asking.record(COUNTS, &[]).await?;
-    let usable = counted
-        .max_connections
-        .saturating_sub(counted.reserved)
-        .max(1);
-    counted.percent = (f64::from(counted.clients) / f64::from(usable) * 1000.0).round() / 10.0;
-    counted.groups = asking.records(GROUPS, &[]).await?;
-    Ok(counted)
-}
-
-fn judge(config: &Config, shown: &str, counted: &Outputs) -> Vec<Finding> {
+fn judge(config: &Config, shown: &str, counted: &Counts) -> Vec<Finding> {
     let subject = &config.connection.name;
-    let usable = counted.max_connections.saturating_sub(counted.reserved);
+    let (usable, percent) = (counted.usable(), counted.percent());
     let mut message = format!(
-        "{} of {usable} usable connections are taken ({} %) at {shown}: {} active, {} idle, {} idle in \
+        "{} of {usable} usable connections are taken ({percent} %) at {shown}: {} active, {} idle, {} idle in \
          transaction",
-        counted.clients, counted.percent, counted.active, counted.idle, counted.idle_in_transaction
+        counted.clients, counted.active, counted.idle, counted.idle_in_transaction
     );
     if counted.hidden > 0 {
         let hidden = plural(counted.hidden as usize, "session");
@@ -215,7 +260,7 @@ fn judge(config: &Config, shown: &str, counted: &Outputs) -> Vec<Finding> {
             "; {hidden} may be anything: this login may not see what others do (`pg_read_all_stats`)"
         ));
     }
-    let level = match counted.percent {
+    let level = match percent {
         percent if percent >= config.fail => Level::Critical,
         percent if percent >= config.warn => Level::Warning,
         _ => Level::Ok,
@@ -241,28 +286,30 @@ fn judge(config: &Config, shown: &str, counted: &Outputs) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Config, Outputs, judge};
+    use super::{Config, Counts, judge};
     use crate::event::Level;
     use serde_json::json;
 
     #[test]
     fn nine_percent_are_fine_and_a_hundred_are_not() {
         let config: Config = serde_json::from_value(json!({ "connection": "main" })).unwrap();
-        for (percent, level) in [
-            (9.0, Level::Ok),
-            (79.9, Level::Ok),
-            (80.0, Level::Warning),
-            (95.0, Level::Critical),
-            (100.0, Level::Critical),
+        for (clients, level) in [
+            (90, Level::Ok),
+            (799, Level::Ok),
+            (800, Level::Warning),
+            (950, Level::Critical),
+            (1000, Level::Critical),
         ] {
-            let counted = Outputs {
-                percent,
-                ..Outputs::default()
+            let counted = Counts {
+                max_connections: 1003,
+                reserved: 3,
+                clients,
+                ..Counts::default()
             };
             assert_eq!(
                 judge(&config, "shop", &counted)[0].level,
                 level,
-                "{percent}"
+                "{clients}"
             );
         }
     }

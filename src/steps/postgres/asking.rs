@@ -10,7 +10,7 @@ use crate::host::connect::Conn;
 use crate::host::connect::postgres::sql::Sql;
 use crate::host::connect::postgres::{Bound, PgObserve, Postgres};
 use crate::host::net::Allowance;
-use crate::host::reach::ReachError;
+use crate::host::reach::{Obstacle, ReachError};
 use crate::step::{Outcome, StepError};
 use crate::steps::reach;
 
@@ -74,8 +74,19 @@ pub(super) struct Server<'a> {
 pub(super) async fn look<O>(
     host: &Observe,
     server: Server<'_>,
+    outputs: O,
+    ask: impl AsyncFnOnce(&Asking<'_>, &mut O) -> Result<Vec<Finding>, ReachError>,
+) -> Result<Outcome<O>, StepError> {
+    look_noting(host, server, outputs, ask, |_, _| {}).await
+}
+
+/// As [`look`]; what keeps the server from answering is noted in the outputs too.
+pub(super) async fn look_noting<O>(
+    host: &Observe,
+    server: Server<'_>,
     mut outputs: O,
     ask: impl AsyncFnOnce(&Asking<'_>, &mut O) -> Result<Vec<Finding>, ReachError>,
+    note: impl FnOnce(&mut O, Obstacle),
 ) -> Result<Outcome<O>, StepError> {
     let Server {
         connection,
@@ -90,7 +101,10 @@ pub(super) async fn look<O>(
     let failed = |error| reach::finding(&connection.name, error);
     let session = match opened {
         Ok(session) => session,
-        Err(error) => return Ok(Outcome::unchanged(outputs).with_findings(vec![failed(error)?])),
+        Err(error) => {
+            note(&mut outputs, error.obstacle);
+            return Ok(Outcome::unchanged(outputs).with_findings(vec![failed(error)?]));
+        }
     };
     let mut findings = Vec::new();
     if session.is_reserve() {
@@ -105,7 +119,10 @@ pub(super) async fn look<O>(
     };
     match ask(&asking, &mut outputs).await {
         Ok(found) => findings.extend(found),
-        Err(error) => findings.push(failed(error)?),
+        Err(error) => {
+            note(&mut outputs, error.obstacle);
+            findings.push(failed(error)?);
+        }
     }
     Ok(Outcome::unchanged(outputs).with_findings(findings))
 }

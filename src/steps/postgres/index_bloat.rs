@@ -114,10 +114,10 @@ pub struct Outputs {
     pub indexes: Vec<Index>,
     /// Those that are large enough, and were not judged.
     pub not_judged: Vec<NotJudged>,
-    /// What the judged ones take, in bytes.
-    pub size_bytes: u64,
-    /// How much of it is bloat, in bytes.
-    pub bloat_bytes: u64,
+    /// What the judged ones take, in bytes; null where it could not be looked.
+    pub size_bytes: Option<u64>,
+    /// How much of it is bloat, in bytes; null where it could not be looked.
+    pub bloat_bytes: Option<u64>,
 }
 
 /// An index that was judged.
@@ -225,8 +225,6 @@ async fn judge_all(
         }
         match reader.judge(candidate).await? {
             Ok(index) => {
-                outputs.size_bytes += index.size_bytes;
-                outputs.bloat_bytes += index.bloat_bytes;
                 outputs.indexes.push(index);
             }
             Err(NotKnown { reason, help }) => {
@@ -236,6 +234,9 @@ async fn judge_all(
             }
         }
     }
+    let sum = |of: fn(&Index) -> u64| Some(outputs.indexes.iter().map(of).sum());
+    let (size, bloat) = (sum(|it| it.size_bytes), sum(|it| it.bloat_bytes));
+    (outputs.size_bytes, outputs.bloat_bytes) = (size, bloat);
     outputs
         .indexes
         .sort_by_key(|index| std::cmp::Reverse(index.bloat_bytes));
@@ -286,8 +287,8 @@ fn summary(config: &Config, shown: &str, outputs: &Outputs) -> String {
             many => format!("{} B-tree indexes", count(many)),
         },
         config.min_size,
-        ByteSize(outputs.bloat_bytes),
-        ByteSize(outputs.size_bytes),
+        ByteSize(outputs.bloat_bytes.unwrap_or_default()),
+        ByteSize(outputs.size_bytes.unwrap_or_default()),
         outputs.not_judged.len()
     )
 }

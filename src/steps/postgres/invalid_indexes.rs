@@ -66,8 +66,8 @@ pub struct Config {
 pub struct Outputs {
     /// The invalid indexes, by name.
     pub indexes: Vec<Index>,
-    /// What they take, in bytes.
-    pub total_bytes: u64,
+    /// What they take, in bytes; null where it could not be looked.
+    pub total_bytes: Option<u64>,
 }
 
 /// An invalid index.
@@ -155,7 +155,8 @@ impl Look for InvalidIndexes {
         };
         asking::look(host, server, Outputs::default(), async |asking, outputs| {
             outputs.indexes = find(asking).await?;
-            outputs.total_bytes = outputs.indexes.iter().map(|index| index.size_bytes).sum();
+            let sizes = outputs.indexes.iter().map(|index| index.size_bytes);
+            outputs.total_bytes = Some(sizes.sum());
             let subject = &config.connection.name;
             Ok(judge(subject, asking.shown(), &outputs.indexes))
         })

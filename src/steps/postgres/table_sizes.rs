@@ -95,10 +95,10 @@ fn twenty() -> usize {
 pub struct Outputs {
     /// The tables, the largest first.
     pub tables: Vec<Table>,
-    /// How many there are, of whatever size.
-    pub table_count: usize,
-    /// What all of them take with their indexes, in bytes.
-    pub total_bytes: u64,
+    /// How many there are, of whatever size; null where it could not be looked.
+    pub table_count: Option<usize>,
+    /// What all of them take with their indexes, in bytes; null where it could not be looked.
+    pub total_bytes: Option<u64>,
     /// Those that were locked, as SQL writes their names: they are not in any sum.
     pub locked: Vec<String>,
 }
@@ -259,8 +259,9 @@ async fn measure(
         )
         .await?;
     let mut findings = Vec::new();
+    outputs.table_count = Some(found.len());
+    let mut total = 0;
     for table in found {
-        outputs.table_count += 1;
         if table.locked {
             let message = "its size is not known: somebody locks it (ACCESS EXCLUSIVE)";
             let help = "look at `postgres.locks`, and measure it again when that is over";
@@ -268,11 +269,12 @@ async fn measure(
             outputs.locked.push(table.quoted);
             continue;
         }
-        outputs.total_bytes += table.total_bytes;
+        total += table.total_bytes;
         if table.total_bytes >= config.min_size.0 && outputs.tables.len() < config.limit {
             outputs.tables.push(table);
         }
     }
+    outputs.total_bytes = Some(total);
     if config.schemas.is_some() {
         let bound = [(&config.schemas as _, Type::TEXT_ARRAY)];
         let missing: Vec<Missing> = asking.records(MISSING, &bound).await?;
@@ -286,8 +288,8 @@ async fn measure(
 }
 
 fn summary(shown: &str, outputs: &Outputs) -> String {
-    let tables = plural(outputs.table_count, "table");
-    let total = ByteSize(outputs.total_bytes);
+    let tables = plural(outputs.table_count.unwrap_or_default(), "table");
+    let total = ByteSize(outputs.total_bytes.unwrap_or_default());
     let mut message = format!("{tables} take {total} in {shown}");
     if let Some(largest) = outputs.tables.first() {
         message.push_str(&format!(

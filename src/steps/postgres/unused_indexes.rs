@@ -86,14 +86,15 @@ pub struct Outputs {
     pub indexes: Vec<Index>,
     /// Those that nobody has scanned either, and that are there for something else.
     pub kept: Vec<Index>,
-    /// What the unused ones take, in bytes.
-    pub total_bytes: u64,
+    /// What the unused ones take, in bytes; null where it could not be looked.
+    pub total_bytes: Option<u64>,
     /// Since when the server has counted; null where that is not known.
     pub counted_since: Option<String>,
     /// For how long that is, in seconds.
     pub counted_s: Option<f64>,
-    /// How many standbys and other receivers of its log are connected to this server.
-    pub replicas: u32,
+    /// How many standbys and other receivers of its log are connected to this server;
+    /// null where it could not be looked.
+    pub replicas: Option<u32>,
 }
 
 /// An index that nobody has scanned.
@@ -220,7 +221,7 @@ async fn find(
 ) -> Result<Vec<Finding>, ReachError> {
     let subject = &config.connection.name;
     let counted: Counted = asking.record(COUNTED, &[]).await?;
-    outputs.replicas = counted.replicas;
+    outputs.replicas = Some(counted.replicas);
     if let Some(finding) = too_young(config, &counted) {
         outputs.counted_since = counted.since;
         outputs.counted_s = counted.seconds;
@@ -231,7 +232,8 @@ async fn find(
     let bound = [(&least as _, Type::INT8), (&age as _, Type::FLOAT8)];
     let found: Vec<Index> = asking.records(unused(asking.version()), &bound).await?;
     (outputs.kept, outputs.indexes) = found.into_iter().partition(|index| index.reason.is_some());
-    outputs.total_bytes = outputs.indexes.iter().map(|index| index.size_bytes).sum();
+    let sizes = outputs.indexes.iter().map(|index| index.size_bytes);
+    outputs.total_bytes = Some(sizes.sum());
     let since = counted.since.as_deref().unwrap_or("ever");
     let mut findings: Vec<Finding> = { outputs.indexes.iter() }
         .map(|index| finding(index, since, counted.replicas))

@@ -280,3 +280,41 @@ fn runs_leave_no_statements_of_their_own_behind() {
     let second = counted();
     assert_eq!(counted(), second);
 }
+
+#[test]
+fn where_nobody_answers_nothing_is_counted() {
+    let server = Postgres::shared();
+    let steps = "  - id: clients\n    postgres.activity: { connection: main }\n    fail_on: never\n  \
+         - id: sizes\n    postgres.table_sizes: { connection: main }\n    fail_on: never\n  \
+         - id: bloat\n    postgres.index_bloat: { connection: main }\n    fail_on: never\n  \
+         - id: broken\n    postgres.invalid_indexes: { connection: main }\n    fail_on: never\n  \
+         - id: unused\n    postgres.unused_indexes: { connection: main }\n    fail_on: never\n";
+    let nowhere = "postgres://postgres@127.0.0.1:1/postgres".to_owned();
+    for (url, obstacle) in [
+        (nowhere, "refused"),
+        (server.url("no_such_database"), "denied"),
+    ] {
+        let ran = run(&url, steps);
+        ran.expect_code(0);
+        let numbers = [
+            ("clients", "max_connections clients percent idle hidden"),
+            ("sizes", "table_count total_bytes"),
+            ("bloat", "size_bytes bloat_bytes"),
+            ("broken", "total_bytes"),
+            ("unused", "total_bytes replicas"),
+        ];
+        for (id, names) in numbers {
+            let step = step(&ran, id);
+            let outputs = step["outputs"].as_object().expect("outputs");
+            for name in names.split(' ') {
+                assert_eq!(outputs[name], serde_json::Value::Null, "{id}.{name}\n{ran}");
+            }
+        }
+        let clients = step(&ran, "clients");
+        assert_eq!(clients["outputs"]["obstacle"], obstacle, "{ran}");
+    }
+    let ran = run(&server.url("postgres"), steps);
+    let clients = step(&ran, "clients");
+    assert_eq!(clients["outputs"]["obstacle"], serde_json::Value::Null);
+    assert!(clients["outputs"]["clients"].is_u64(), "{ran}");
+}
