@@ -10,6 +10,9 @@ use crate::report::amount;
 /// Rows of one list that a record has room for.
 const MAX_ROWS: usize = 50;
 
+/// Entries of one mapping that is worth reading in whole: what has more is there to be looked up in.
+const MAX_ENTRIES: usize = 40;
+
 /// Columns of one list that a page has room for.
 const MAX_COLUMNS: usize = 8;
 
@@ -115,6 +118,14 @@ fn long(out: &mut String, key: &str, value: &Value, whole: &str) {
             let lines: Vec<String> = items.iter().map(plain).collect();
             out.push_str(&format!("{}:\n\n", code(key)));
             block(out, &lines.join("\n"), whole);
+        }
+        Value::Object(map) if map.len() > MAX_ENTRIES => {
+            out.push_str(&format!(
+                "{}: {} entries: {}\n\n",
+                code(key),
+                amount::count(map.len()),
+                code(whole)
+            ));
         }
         Value::Object(map) if !map.is_empty() => {
             out.push_str(&format!("{}:\n\n", code(key)));

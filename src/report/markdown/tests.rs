@@ -1,6 +1,6 @@
 //! Records as snapshots: read them before you accept them.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::render;
 use crate::event::{Finding, RunStatus, Status, StepResult};
@@ -38,6 +38,7 @@ fn a_record_of_long_outputs() {
         StepResult {
             findings: vec![Finding::ok("a", "b")],
             ..put_out(1, json!({ "tables": tables, "stdout": lines.join("\n"), "names": ["a", "b"],
+                "many": Value::Object((0..41).map(|n| (format!("k{n}"), json!({ "a": n }))).collect()),
                 "nested": { "x": [1, { "y": 2 }] },
                 "memory": { "used_bytes": 3 << 20, "policy": "lru", "max_bytes": null, "banks": [{ "size": 1024 }] },
                 "empty": "", "none": null, "yes": true, "bytes": 1 << 20 }))

@@ -110,7 +110,8 @@ pub struct Blocked {
     pub state: Option<String>,
     /// How long it has waited, in seconds; null where this login may not see it.
     pub waited_s: Option<f64>,
-    /// What it waits for, such as `AccessShareLock on relation public.orders`.
+    /// What it waits for, such as `AccessShareLock on relation public.orders`, or `the end of a
+    /// transaction (rows of public.orders)`.
     pub waits_for: String,
     /// Its statement, on one line, 300 characters at most; null where this login may not see it.
     pub query: Option<String>,
@@ -265,6 +266,10 @@ fn judge(config: &Config, shown_as: &str, found: &Outputs) -> Vec<Finding> {
 
 impl Root {
     fn told(&self) -> String {
+        let application = match self.application.as_str() {
+            "" => String::new(),
+            name => format!(" ({name})"),
+        };
         let who = match (self.pid, &self.user) {
             (0, _) => "a prepared transaction".to_owned(),
             (pid, Some(user)) => format!("session {pid} of {user}"),
@@ -279,7 +284,7 @@ impl Root {
         });
         let blocks = plural(self.blocks_in_all, "session");
         let first = self.holds_up.first().map_or("a lock", String::as_str);
-        format!("{who}{state}{age} blocks {blocks}, which wait for {first}")
+        format!("{who}{application}{state}{age} blocks {blocks}, which wait for {first}")
     }
 
     fn cure(&self) -> String {

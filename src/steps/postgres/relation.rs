@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use tokio_postgres::types::Type;
 
 use super::asking::Asking;
-use crate::host::connect::postgres::sql::Sql;
+use crate::host::connect::postgres::sql::{Sql, quoted};
 use crate::host::connect::postgres::{Bound, PgEffect, PgObserve, PgTransaction};
 use crate::host::net::Allowance;
 use crate::host::reach::{Obstacle, ReachError};
@@ -131,14 +131,60 @@ impl Relation {
     /// What `name` stands for, written as in SQL: `table` or `schema.table`, quoted where needed.
     pub async fn resolve(answers: &impl Answers, name: &str) -> Result<Self, ReachError> {
         refuse_cut(answers, name).await?;
-        let found: Vec<Self> = answers
+        let found: Result<Vec<Self>, _> = answers
             .records(Sql::new(RESOLVE), &[(&name, Type::TEXT)])
-            .await?;
-        found.into_iter().next().ok_or_else(|| {
-            let action = format!("find the table `{name}`");
-            let help =
-                "write it as SQL does: `schema.table`, in double quotes where it has capitals";
-            ReachError::new(Obstacle::Rejected, action, "there is no such table").with_help(help)
-        })
+            .await;
+        let found = match found {
+            // Up to PostgreSQL 15 a name that SQL cannot read is an error, and says no name.
+            Err(error) if error.cause.contains("(SQLSTATE 42602)") => {
+                let cause = "that is no name, as SQL writes them";
+                return Err(missing(name, cause));
+            }
+            found => found?,
+        };
+        let found = found.into_iter().next();
+        found.ok_or_else(|| missing(name, "there is no such table"))
+    }
+}
+
+/// There is no table of this name, because of `cause`.
+fn missing(name: &str, cause: &str) -> ReachError {
+    let help = match in_quotes(name) {
+        Some(quoted) => format!(
+            "write it as SQL does; where it has capitals, spaces or the like, put it in double quotes: \
+             `{quoted}`"
+        ),
+        None => "write it as SQL does: `schema.table`".to_owned(),
+    };
+    ReachError::new(
+        Obstacle::Rejected,
+        format!("find the table `{name}`"),
+        cause,
+    )
+    .with_help(help)
+}
+
+/// How `name` may be meant: only for people to read. None where it is written so already, or where quotes
+/// change nothing.
+fn in_quotes(name: &str) -> Option<String> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '.';
+    if name.contains('"') || name.chars().all(plain) {
+        return None;
+    }
+    let parts: Vec<String> = name.splitn(2, '.').map(quoted).collect();
+    Some(parts.join("."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_quotes;
+
+    #[test]
+    fn names_are_shown_in_quotes_where_that_helps() {
+        let shown = |name| in_quotes(name).unwrap_or_default();
+        assert_eq!(shown("Order Items"), "\"Order Items\"");
+        assert_eq!(shown("shop.Orders"), "\"shop\".\"Orders\"");
+        assert_eq!(shown("shop.orders"), "");
+        assert_eq!(shown("\"Order Items\""), "");
     }
 }

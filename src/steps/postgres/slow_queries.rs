@@ -48,6 +48,9 @@ pub enum Order {
 /// extension has them: a server that was upgraded keeps the old ones until `ALTER EXTENSION
 /// pg_stat_statements UPDATE`.
 ///
+/// What runbook itself asks, to look and to prepare its sessions, is left out (`left_out`), and so is what
+/// only begins and ends transactions; what a `postgres.query` asks is not.
+///
 /// Where the extension is not there, not preloaded or not to be read, it is `unknown`, with what to do;
 /// so it is where this login may not see the statements of others.
 ///
@@ -120,6 +123,8 @@ pub struct Outputs {
     pub queries: Vec<Query>,
     /// How many statements were called often enough to count; null where they cannot be read.
     pub statements: Option<u64>,
+    /// How many are left out as runbook's own, or as the beginning or end of a transaction.
+    pub left_out: Option<u64>,
     /// Since when it is counted, RFC 3339; null where the extension does not say (before 1.9).
     pub since: Option<String>,
     /// The version of the extension, such as `1.10`; null where it is not there.
@@ -210,8 +215,23 @@ fn column(what: Order, renamed: bool) -> &'static str {
     }
 }
 
+/// What is left out: transactions' ends, and the shapes that our own questions have. An author's query has
+/// that of `postgres.query`.
+const LEFT_OUT: &str = r"(s.query ~* '^\s*(BEGIN|START\s+TRANSACTION|COMMIT|END|ROLLBACK|ABORT|SAVEPOINT|RELEASE)\M'
+     OR starts_with(s.query, 'SELECT pg_catalog.set_config(')
+     OR starts_with(s.query, 'SELECT coalesce(pg_catalog.json_agg(q)')
+       AND s.query !~ '^[^(]*\(pg_catalog\.json_agg\(q\), [^)]*\)::pg_catalog\.text FROM \(SELECT \* FROM \(')";
+
 /// The statements that count.
 fn counted(config: &Config, source: &Source<'_>) -> Sql {
+    called(config, source)
+        .then(" AND ")
+        .then(LEFT_OUT)
+        .then(" IS NOT TRUE")
+}
+
+/// The statements that are called often enough, ours among them.
+fn called(config: &Config, source: &Source<'_>) -> Sql {
     let time = |what| column(what, source.renamed);
     let sql = Sql::new(
         "SELECT s.queryid::text AS query_id, \
@@ -253,6 +273,7 @@ fn first(config: &Config, source: &Source<'_>, by: Order) -> Sql {
 struct Number {
     statements: u64,
     hidden: u64,
+    left_out: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -280,12 +301,17 @@ async fn list(
         _ => read(Order::MeanTime).await?,
     };
     let number = Sql::new(
-        "SELECT count(*) AS statements, count(*) FILTER (WHERE query_id IS NULL) AS hidden FROM (",
+        "SELECT count(*) FILTER (WHERE NOT ours) AS statements, \
+         count(*) FILTER (WHERE query_id IS NULL) AS hidden, count(*) FILTER (WHERE ours) AS left_out \
+         FROM (SELECT s.query_id, coalesce(",
     )
-    .sql(&counted(config, source))
-    .then(") AS counted");
+    .then(LEFT_OUT)
+    .then(", false) AS ours FROM (")
+    .sql(&called(config, source))
+    .then(") AS s) AS counted");
     let number: Number = asking.record(number, &[]).await?;
     outputs.statements = Some(number.statements);
+    outputs.left_out = Some(number.left_out);
     if source.has_info {
         let info = Sql::new("SELECT stats_reset AS since FROM ")
             .qualified(source.schema, "pg_stat_statements_info");
@@ -324,8 +350,15 @@ fn judge(config: &Config, shown_as: &str, number: &Number, by_mean: &[Query]) ->
                 shown(query.mean_ms / 1000.0)
             )
         });
+        let left_out = match number.left_out {
+            0 => String::new(),
+            many => format!(
+                " ({} of runbook itself or of transactions left out)",
+                count(many)
+            ),
+        };
         let message = format!(
-            "{counted} with {} calls or more at {shown_as}{slowest}",
+            "{counted} with {} calls or more at {shown_as}{slowest}{left_out}",
             config.min_calls
         );
         findings.push(Finding::ok(subject, message));
@@ -377,6 +410,7 @@ mod tests {
         let number = |hidden| Number {
             statements: 3,
             hidden,
+            left_out: 0,
         };
         let queries: Vec<Query> = { [11_000.0, 1_500.0, 900.0].iter() }
             .map(|&mean_ms| Query {

@@ -112,6 +112,8 @@ fn no_column_is_lost_to_another_of_its_name() {
     ran.expect_code(1);
     let error = step(&ran, "two")["error"].to_string();
     assert!(error.contains("two columns are called `a`"), "{error}");
+    // A place in the answer would be taken for one in the statement.
+    assert!(error.ends_with("another name\""), "{error}");
 }
 
 #[test]
@@ -127,7 +129,54 @@ fn an_error_says_where_in_the_statement_it_is() {
         error.contains("column \\\"nothing\\\" does not exist"),
         "{error}"
     );
-    assert!(error.contains("line 2, column 3"), "{error}");
+    assert!(error.contains("line 2, column 3 of `sql`"), "{error}");
+    assert!(!error.contains("in statement"), "{error}");
+}
+
+#[test]
+fn an_error_says_in_which_statement_it_is() {
+    let server = Postgres::shared();
+    let ran = run(
+        &server.url("postgres"),
+        "  - id: wrong\n    postgres.execute:\n      connection: main\n      sql: |\n        SELECT 1;\n        \
+         SELECT 2; SELECT 3,\n          nothing;\n        SELECT 4;\n",
+    );
+    ran.expect_code(1);
+    let error = step(&ran, "wrong")["error"].to_string();
+    assert!(
+        error.contains("line 3, column 3 of `sql`, in statement 3"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_name_that_needs_quotes_is_shown_with_them() {
+    let server = Postgres::shared();
+    let database = server.new_database();
+    server.psql_in(&database, "CREATE TABLE \"Order Items\" (a int)");
+    let purge = |table: &str| {
+        let steps = format!(
+            "  - id: purge\n    postgres.purge: {{ connection: main, table: '{table}', where: a > 0, max: 1 }}\n"
+        );
+        run(&server.url(&database), &steps)
+    };
+    for (table, quoted) in [
+        ("Order Items", "`\"Order Items\"`"),
+        ("public.Order Items", "`\"public\".\"Order Items\"`"),
+        ("Orders", "`\"Orders\"`"),
+    ] {
+        let ran = purge(table);
+        ran.expect_code(1);
+        let wrong = step(&ran, "purge");
+        let said = format!("{} {}", wrong["error"], wrong["help"]).replace('\\', "");
+        assert!(
+            said.contains(&format!("find the table `{table}`")),
+            "{said}"
+        );
+        assert!(said.contains(quoted), "{said}");
+        assert!(!said.contains("42602"), "{said}");
+    }
+    purge("\"Order Items\"").expect_code(0);
 }
 
 /// A column that is none is a function: `seed.wipe` calls `wipe(seed)`, which the first part shows.

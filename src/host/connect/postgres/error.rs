@@ -53,9 +53,9 @@ pub(super) fn refused(
 ) -> ReachError {
     let mut refused = explain(action, error, None);
     if let Some(ErrorPosition::Original(at)) = error.as_db_error().and_then(|db| db.position())
-        && let Some((line, column)) = sql.and_then(|sql| sql.place(*at))
+        && let Some(place) = sql.and_then(|sql| sql.place(*at))
     {
-        refused.cause = format!("{}, at line {line}, column {column} of it", refused.cause);
+        refused.cause = format!("{}, at {place}", refused.cause);
     }
     if error.code() != Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
         return refused;

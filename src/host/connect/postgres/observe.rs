@@ -202,7 +202,15 @@ pub(super) fn read_json<T: DeserializeOwned>(
         .first()
         .ok_or_else(|| garbled("it has no row".to_owned()))?;
     let text: &str = row.try_get(0).map_err(|error| garbled(error.to_string()))?;
-    serde_json::from_str(text).map_err(|error| garbled(error.to_string()))
+    serde_json::from_str(text).map_err(|error| garbled(said(&error)))
+}
+
+/// What is wrong with an answer. Where in the answer is nobody's business, who has never seen it.
+fn said(error: &serde_json::Error) -> String {
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    let said = error.to_string();
+    said.strip_suffix(&place)
+        .map_or(said.clone(), str::to_owned)
 }
 
 pub(super) fn only<T>(shown: &str, rows: Vec<T>) -> Result<T, ReachError> {

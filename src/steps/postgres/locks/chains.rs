@@ -89,14 +89,17 @@ impl Seen {
             return None;
         }
         let mode = self.mode.as_deref().unwrap_or("a lock");
-        let mut waits_for = match &self.lock {
-            Some(lock) => format!("{mode} on {lock}"),
-            None => mode.to_owned(),
+        let waits_for = match (self.lock.as_deref(), &self.relation) {
+            // What it waits for is the end of a transaction that has changed a row it wants.
+            (Some("transactionid"), Some(relation)) => {
+                format!("the end of a transaction (rows of {relation})")
+            }
+            (Some("transactionid"), None) => "the end of a transaction".to_owned(),
+            (Some("tuple"), Some(relation)) => format!("{mode} on a row of {relation}"),
+            (Some(lock), Some(relation)) => format!("{mode} on {lock} {relation}"),
+            (Some(lock), None) => format!("{mode} on {lock}"),
+            (None, _) => mode.to_owned(),
         };
-        if let Some(relation) = &self.relation {
-            waits_for.push(' ');
-            waits_for.push_str(relation);
-        }
         Some(Blocked {
             pid: self.pid,
             user: self.user.clone(),

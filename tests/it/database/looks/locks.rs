@@ -94,9 +94,10 @@ fn a_chain_of_three_has_one_root_even_if_that_is_stopped() {
     ran.expect_code(1);
     let said = findings(&ran, "locks");
     assert!(
-        said.contains("ShareLock on transactionid public.\"Order Lines\""),
+        said.contains("wait for the end of a transaction (rows of public.\"Order Lines\")"),
         "{said}"
     );
+    assert!(said.contains("of postgres (first), idle in"), "{said}");
     assert!(said.contains("postgres.terminate"), "{said}");
     drop(stopped);
     server.psql(&format!("SELECT pg_terminate_backend({first})"));

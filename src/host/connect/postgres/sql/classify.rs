@@ -20,7 +20,7 @@ use sqlparser::tokenizer::Token;
 
 use super::calls::Words;
 use super::harmless;
-use super::script::{DIALECT, Placed, Shape, Statement};
+use super::script::{DIALECT, Origin, Placed, Shape, Statement};
 use crate::event::EffectClass;
 
 /// How deep a statement may be nested.
@@ -42,6 +42,7 @@ pub(super) fn statement(text: &str, tokens: &[Placed]) -> Statement {
         parameters: parameters(tokens),
         fields: Words::of(tokens).fields(),
         shape,
+        origin: Origin::default(),
     };
     if tokens.len() > MOST_WORDS {
         let why = format!(

@@ -14,14 +14,25 @@ mod script;
 
 use std::borrow::Cow;
 
+use script::{Origin, line_column};
+
 pub use script::{BadSql, Predicate, Script, Statement};
 
 /// A statement that we ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sql {
     text: Cow<'static, str>,
-    /// Where the part begins that an author wrote, in bytes, and where it ends.
-    authors: Option<(usize, usize)>,
+    authors: Option<Authors>,
+}
+
+/// The part of a statement that an author wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Authors {
+    /// Where it begins, in bytes, and where it ends.
+    from: usize,
+    to: usize,
+    /// Where it stands in what the author wrote; of a condition nothing more is known.
+    origin: Option<Origin>,
 }
 
 impl From<&'static str> for Sql {
@@ -76,33 +87,34 @@ impl Sql {
     /// Goes on with a condition that an author wrote, in parentheses.
     pub fn predicate(self, predicate: &Predicate) -> Self {
         // A comment at its end must not take our own text with it.
-        self.then("(").authors(predicate.text()).then("\n)")
+        self.then("(").authors(predicate.text(), None).then("\n)")
     }
 
     /// Goes on with a statement that an author wrote and that only looks; `None` where it may do more.
     pub fn reading(self, statement: &Statement) -> Option<Self> {
         statement
             .only_looks()
-            .then(|| self.authors(statement.text()))
+            .then(|| self.authors(statement.text(), Some(statement.origin)))
     }
 
     /// What the server's planner says of a statement that an author wrote, as JSON; `None` where it does
     /// not plan it, or where planning may do more than look.
     pub fn explaining(statement: &Statement) -> Option<Self> {
-        statement
-            .can_be_explained()
-            .then(|| Self::new("EXPLAIN (FORMAT JSON) ").authors(statement.text()))
+        statement.can_be_explained().then(|| {
+            Self::new("EXPLAIN (FORMAT JSON) ").authors(statement.text(), Some(statement.origin))
+        })
     }
 
     /// A statement that an author wrote, whatever it does.
     pub fn acting(statement: &Statement) -> Self {
-        Self::new("").authors(statement.text())
+        Self::new("").authors(statement.text(), Some(statement.origin))
     }
 
-    fn authors(mut self, text: &str) -> Self {
+    fn authors(mut self, text: &str, origin: Option<Origin>) -> Self {
         let from = self.text.len();
         self.text.to_mut().push_str(text);
-        self.authors = Some((from, self.text.len()));
+        let to = self.text.len();
+        self.authors = Some(Authors { from, to, origin });
         self
     }
 
@@ -110,7 +122,11 @@ impl Sql {
     pub fn sql(mut self, other: &Self) -> Self {
         let shift = self.text.len();
         self.text.to_mut().push_str(&other.text);
-        let theirs = other.authors.map(|(from, to)| (from + shift, to + shift));
+        let theirs = other.authors.map(|authors| Authors {
+            from: authors.from + shift,
+            to: authors.to + shift,
+            ..authors
+        });
         self.authors = self.authors.or(theirs);
         self
     }
@@ -125,22 +141,27 @@ impl Sql {
         self.authors.is_some()
     }
 
-    /// Where in what an author wrote the character number `at` of the text is, from 1, as line and
-    /// column.
-    pub(super) fn place(&self, at: u32) -> Option<(usize, usize)> {
-        let (from, to) = self.authors?;
+    /// Where in what an author wrote the character number `at` of the text is, from 1: "line 3, column 7 of
+    /// `sql`, in statement 2".
+    pub(super) fn place(&self, at: u32) -> Option<String> {
+        let Authors { from, to, origin } = self.authors?;
         let at = usize::try_from(at).ok()?.checked_sub(1)?;
+        // What is missing at the end is missed behind the last character.
         let byte = self.text.char_indices().nth(at).map(|(byte, _)| byte)?;
-        let before = self.text.get(from..byte).filter(|_| byte < to)?;
-        let line = before.matches('\n').count() + 1;
-        let column = before
-            .rsplit('\n')
-            .next()
-            .unwrap_or_default()
-            .chars()
-            .count()
-            + 1;
-        Some((line, column))
+        let before = self.text.get(from..byte).filter(|_| byte <= to)?;
+        let (mut line, mut column) = line_column(before);
+        let Some(origin) = origin else {
+            return Some(format!("line {line}, column {column} of `where`"));
+        };
+        if line == 1 {
+            column += origin.column.saturating_sub(1);
+        }
+        line += origin.line.saturating_sub(1);
+        let place = format!("line {line}, column {column} of `sql`");
+        match origin.number {
+            0 => Some(place),
+            number => Some(format!("{place}, in statement {number}")),
+        }
     }
 }
 
@@ -198,11 +219,29 @@ mod tests {
         assert_eq!(sql.text(), "SELECT count(*) FROM t WHERE (a < $1 -- old\n)");
         assert!(sql.is_authors());
         assert_eq!(sql.place(30), None);
-        assert_eq!(sql.place(31), Some((1, 1)));
+        assert_eq!(sql.place(31).unwrap(), "line 1, column 1 of `where`");
         let script = Script::parse("SELECT 1; DELETE FROM t").unwrap();
         let reads: Vec<bool> = { script.statements().iter() }
             .map(|statement| Sql::new("").reading(statement).is_some())
             .collect();
         assert_eq!(reads, [true, false]);
+    }
+
+    #[test]
+    fn places_are_those_in_the_authors_text() {
+        let place = |script: &str, number: usize, at: u32| {
+            let script = Script::parse(script).unwrap();
+            let sql = Sql::new("/* ours */ ").sql(&Sql::acting(&script.statements()[number]));
+            sql.place(11 + at)
+        };
+        let script = "SELECT 1; SELECT\n  2;\n\n  DELETE FROM t\nWHERE x";
+        let said = |number, at| place(script, number, at).unwrap();
+        assert_eq!(said(0, 8), "line 1, column 8 of `sql`, in statement 1");
+        assert_eq!(said(1, 1), "line 1, column 11 of `sql`, in statement 2");
+        assert_eq!(said(1, 10), "line 2, column 3 of `sql`, in statement 2");
+        assert_eq!(said(2, 1), "line 4, column 3 of `sql`, in statement 3");
+        assert_eq!(said(2, 21), "line 5, column 7 of `sql`, in statement 3");
+        let only = place("\nSELECT x;", 0, 8).unwrap();
+        assert_eq!(only, "line 2, column 8 of `sql`");
     }
 }

@@ -38,6 +38,16 @@ pub struct Statement {
     /// Whether every function that it calls only looks.
     pub(super) tame: bool,
     pub(super) fields: Vec<String>,
+    pub(super) origin: Origin,
+}
+
+/// Where a statement stands in what its author wrote. All of it counts from 1; columns in characters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Origin {
+    pub line: usize,
+    pub column: usize,
+    /// Which statement it is; 0 where there is no other.
+    pub number: usize,
 }
 
 /// What kind of statement it is, as far as that decides on how it is asked.
@@ -62,7 +72,7 @@ impl Script {
             return Err(BadSql(format!("it is too long: {size} bytes of {LONGEST}")));
         }
         let tokens = tokens(text)?;
-        let mut statements = Vec::new();
+        let mut statements: Vec<Statement> = Vec::new();
         let mut from = 0;
         for at in 0..=tokens.len() {
             let is_end = tokens.get(at).is_none_or(|t| t.token == Token::SemiColon);
@@ -77,8 +87,20 @@ impl Script {
             else {
                 continue;
             };
+            let (line, column) = line_column(text.get(..first.from).unwrap_or_default());
             let text = text.get(first.from..last.to).unwrap_or_default();
-            statements.push(classify::statement(text, piece));
+            let number = statements.len() + 1;
+            statements.push(Statement {
+                origin: Origin {
+                    line,
+                    column,
+                    number,
+                },
+                ..classify::statement(text, piece)
+            });
+        }
+        if let [only] = statements.as_mut_slice() {
+            only.origin.number = 0;
         }
         if statements.is_empty() {
             return Err(BadSql("there is no statement in it".to_owned()));
@@ -211,6 +233,13 @@ fn asks(placed: &Placed) -> bool {
         && begins
             .into_iter()
             .any(|it| word.value.eq_ignore_ascii_case(it))
+}
+
+/// The line and the column that come after `before`, from 1; columns in characters.
+pub(super) fn line_column(before: &str) -> (usize, usize) {
+    let line = before.matches('\n').count() + 1;
+    let last = before.rsplit('\n').next().unwrap_or_default();
+    (line, last.chars().count() + 1)
 }
 
 /// A token, and where it is in the text, in bytes.
