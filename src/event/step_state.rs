@@ -26,6 +26,8 @@ pub struct StepState {
     pub allowed: bool,
     /// Whether it changed something.
     pub changed: bool,
+    /// Of one that failed: whether it is known that it touched nothing.
+    pub untouched: bool,
     /// What it does to the world, once it has started.
     pub effect: Option<EffectClass>,
     /// What may be done after a crash in its middle, once it has started.
@@ -112,6 +114,7 @@ impl StepState {
             status: Status::Pending,
             allowed: false,
             changed: false,
+            untouched: false,
             effect: None,
             repeat: None,
             started_at: None,
@@ -248,6 +251,7 @@ impl StepState {
         self.status = result.status;
         self.allowed = result.allowed;
         self.changed = result.changed;
+        self.untouched = result.untouched;
         self.duration_ms = (result.status != Status::Skipped).then_some(result.duration_ms);
         self.outputs = result.outputs.clone();
         self.findings.clone_from(&result.findings);

@@ -120,6 +120,7 @@ impl Engine<'_> {
                 });
                 let value = value_of(result.status, &outcome);
                 result.changed = outcome.changed;
+                result.untouched = error.untouched && !outcome.changed;
                 result.outputs = outcome.outputs;
                 result.findings = outcome.findings;
                 result.help = error.help;
@@ -130,6 +131,8 @@ impl Engine<'_> {
         let read = self.program.nodes()[self.place(path)].effect == EffectClass::Read;
         if read {
             result.changed = false;
+            // It goes without saying.
+            result.untouched = false;
         }
         let (status, allowed) = (result.status, result.allowed);
         let value = StepValue {

@@ -91,19 +91,27 @@ impl<'a, 'e> Tries<'a, 'e> {
             }
         }
         let mut attempt = self.before + 1;
+        // What an earlier part of the run has done is not known.
+        let mut untouched = self.before == 0;
         loop {
             self.begin(attempt).await?;
             let Tried { judged, delay } = self.one(attempt).await?;
-            let (error, outcome) = match judged {
+            let (mut error, outcome) = match judged {
                 Judged::Bad { error, outcome } => (error, outcome),
                 good => return self.finish(attempt, good),
             };
+            untouched &= match &outcome {
+                Some(outcome) => !outcome.changed,
+                None => error.untouched,
+            };
+            error.untouched = untouched;
             let section = self.node.section;
             let Some(full) = delay.filter(|_| !engine.is_told(section)) else {
                 return self.finish(attempt, Judged::Bad { error, outcome });
             };
             self.wait(attempt, &error, full).await?;
-            if let Some(error) = self.ended_meanwhile(&error).await? {
+            if let Some(mut error) = self.ended_meanwhile(&error).await? {
+                error.untouched = untouched;
                 return self.finish(attempt, Judged::Bad { error, outcome });
             }
             attempt += 1;

@@ -29,6 +29,8 @@ pub struct HostError {
     pub cause: String,
     /// What to do about it.
     pub help: Option<String>,
+    /// Whether it is known that nothing was touched yet.
+    pub untouched: bool,
 }
 
 impl HostError {
@@ -39,6 +41,7 @@ impl HostError {
             action: action.into(),
             cause: cause.into(),
             help: None,
+            untouched: false,
         }
     }
 
@@ -72,6 +75,12 @@ impl HostError {
             _ => HostErrorKind::Permanent,
         };
         Self::new(kind, action, io_cause(error))
+    }
+
+    /// It came before anything was touched.
+    pub fn before_a_touch(mut self) -> Self {
+        self.untouched = true;
+        self
     }
 
     /// Says what to do about it.

@@ -136,6 +136,7 @@ impl From<ReachError> for HostError {
             action: error.action,
             cause: error.cause,
             help: error.help,
+            untouched: false,
         }
     }
 }

@@ -254,8 +254,8 @@ pub(crate) fn repeats_items(step: &StepState) -> bool {
     step.path.item.is_none() && step.items.is_some_and(|items| items > 0)
 }
 
-/// Whether a step changed something. `None` where nobody knows: it started, is no mere look, and did
-/// not come to a good end.
+/// Whether a step changed something. `None` where nobody knows: it started, is no mere look, did not come
+/// to a good end, and may have touched something by then.
 pub(crate) fn changed(state: &RunState, step: &StepState) -> Option<bool> {
     if repeats_items(step) && !step.changed {
         let paths =
@@ -274,7 +274,7 @@ pub(crate) fn changed_itself(step: &StepState) -> Option<bool> {
         step.status,
         Status::Succeeded | Status::Skipped | Status::Pending
     );
-    (step.changed || over || !may).then_some(step.changed)
+    (step.changed || over || step.untouched || !may).then_some(step.changed)
 }
 
 /// Whether a failure lets the run go on: that of an item does where that of its step does.

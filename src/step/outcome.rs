@@ -77,6 +77,8 @@ pub struct StepError {
     pub outputs: Option<Value>,
     /// What it had found before it failed.
     pub findings: Vec<Finding>,
+    /// Whether it is known that nothing was touched, because it failed before.
+    pub untouched: bool,
 }
 
 impl StepError {
@@ -88,6 +90,7 @@ impl StepError {
             help: None,
             outputs: None,
             findings: Vec::new(),
+            untouched: false,
         }
     }
 
@@ -122,6 +125,7 @@ impl From<HostError> for StepError {
         let message = error.to_string();
         Self {
             help: error.help,
+            untouched: error.untouched,
             ..Self::new(kind, message)
         }
     }

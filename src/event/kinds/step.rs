@@ -164,6 +164,9 @@ pub struct StepResult {
     /// Whether it changed something.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub changed: bool,
+    /// Of one that failed: whether it is known that it touched nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub untouched: bool,
     /// How long it took with all its attempts, in milliseconds.
     #[serde(default)]
     pub duration_ms: u64,
@@ -197,6 +200,7 @@ impl StepResult {
             status,
             allowed: false,
             changed: false,
+            untouched: false,
             duration_ms: 0,
             outputs: Value::Null,
             findings: Vec::new(),

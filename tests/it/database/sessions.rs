@@ -458,6 +458,7 @@ fn who_stands_in_the_middle_of_a_chain_is_not_touched() {
         for id in ["cancel", "end"] {
             let step = step(&ran, id);
             assert_eq!(step["status"], "failed", "{ran}");
+            assert_eq!(step["changed"], false, "nobody was touched: {ran}");
             assert_eq!(pids(&step["outputs"]["spared"]), pids_of([&holder]));
             let findings = step["findings"].to_string();
             assert!(findings.contains("\"unknown\""), "{findings}");

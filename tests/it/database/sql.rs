@@ -134,6 +134,23 @@ fn an_error_says_where_in_the_statement_it_is() {
 }
 
 #[test]
+fn where_nothing_was_reached_nothing_was_changed() {
+    let server = Postgres::shared();
+    let steps = "  - id: cancel\n    on_error: continue\n    retry: { attempts: 2, delay: 1ms }\n    \
+         postgres.cancel: { connection: main, older_than: 1h }\n  \
+         - id: write\n    postgres.execute: { connection: main, sql: CREATE TABLE nowhere (a int) }\n";
+    let nowhere = "postgres://postgres@127.0.0.1:1/postgres".to_owned();
+    for url in [nowhere, server.url("no_such_database")] {
+        let ran = run(&url, steps);
+        ran.expect_code(1);
+        for id in ["cancel", "write"] {
+            assert_eq!(step(&ran, id)["status"], "failed", "{ran}");
+            assert_eq!(step(&ran, id)["changed"], false, "{ran}");
+        }
+    }
+}
+
+#[test]
 fn an_error_says_in_which_statement_it_is() {
     let server = Postgres::shared();
     let ran = run(

@@ -66,11 +66,13 @@ impl Effect {
         conn: &Conn<Postgres>,
         allowance: Allowance,
     ) -> Result<PgEffect<'_>, HostError> {
-        let session = self.postgres_through(conn, allowance, false).await?;
+        let session = self.postgres_through(conn, allowance, false).await;
+        let session = session.map_err(HostError::before_a_touch)?;
         if session.identity.standby {
             let action = format!("write to {}", session.shown());
             let help = "write `target_session_attrs=primary` in the URL, with all hosts in it";
-            return Err(HostError::permanent(action, "it is a standby").with_help(help));
+            let error = HostError::permanent(action, "it is a standby").with_help(help);
+            return Err(error.before_a_touch());
         }
         Ok(session)
     }
@@ -85,7 +87,8 @@ impl Effect {
         conn: &Conn<Postgres>,
         allowance: Allowance,
     ) -> Result<PgEffect<'_>, HostError> {
-        self.postgres_through(conn, allowance, true).await
+        let session = self.postgres_through(conn, allowance, true).await;
+        session.map_err(HostError::before_a_touch)
     }
 
     async fn postgres_through(
