@@ -66,7 +66,7 @@ pub(super) async fn only_columns(
          database that takes a row"
     );
     let help = format!(
-        "give the column or table `{name}` another name, or write it without what stands before its dot; \
+        "give what is called `{name}` another name, or write it without what stands before its dot; \
          what calls a function belongs into `postgres.execute`"
     );
     Err(StepError::permanent(message).with_help(help))

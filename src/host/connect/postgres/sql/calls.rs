@@ -112,12 +112,13 @@ impl<'t> Words<'t> {
         (!passes).then(|| name.value.clone())
     }
 
-    /// The names that stand after a dot, and before no parenthesis.
+    /// The names that stand after a dot, and before no parenthesis, except for those of tables where that is
+    /// certain.
     pub fn fields(&self) -> Vec<String> {
         let mut fields: Vec<String> = { self.0.iter().enumerate() }
             .filter_map(|(at, token)| match token {
                 Token::Word(word) if self.before(at, 1) == Some(&Token::Period) => {
-                    (!self.opens(at + 1)).then(|| folded(word))
+                    (!self.opens(at + 1) && !self.is_table(at)).then(|| folded(word))
                 }
                 _ => None,
             })
@@ -125,6 +126,35 @@ impl<'t> Words<'t> {
         fields.sort();
         fields.dedup();
         fields
+    }
+
+    /// Whether what stands at `at`, after a dot, is a table in a schema: after JOIN, INTO and UPDATE, and after
+    /// the FROM of a query, which is no `extract(… FROM a.b)` and no `IS DISTINCT FROM a.b`.
+    fn is_table(&self, at: usize) -> bool {
+        let Some(schema) = at.checked_sub(2) else {
+            return false;
+        };
+        if is(self.before(schema, 1), &["join", "into", "update"]) {
+            return true;
+        }
+        let from = is(self.before(schema, 1), &["from"]);
+        if !from || is(self.before(schema, 2), &["distinct"]) {
+            return false;
+        }
+        let mut at = schema;
+        while let Some(place) = at.checked_sub(1) {
+            at = place;
+            match self.get(Some(place)) {
+                Some(Token::RParen) => match self.opening(place) {
+                    Some(opening) => at = opening,
+                    None => return false,
+                },
+                Some(Token::LParen) => return false,
+                begin if is(begin, &["select", "delete"]) => return true,
+                _ => {}
+            }
+        }
+        false
     }
 
     /// Whether the word at `at`, which may be the name of a function, stands where it is part of the

@@ -170,7 +170,24 @@ fn names_after_a_dot_may_be_functions() {
                 pg_catalog.lower('a.b') FROM public.seed s";
     let script = Script::parse(text).unwrap();
     let fields = script.statements()[0].fields();
-    assert_eq!(fields, ["Wipe", "seed", "w3", "w4", "w5", "wipe"]);
+    assert_eq!(fields, ["Wipe", "w3", "w4", "w5", "wipe"]);
+    let fields = |text: &str| {
+        Script::parse(text).unwrap().statements()[0]
+            .fields()
+            .to_vec()
+    };
+    let tables = "SELECT (a.x) FROM s.t1 JOIN s.t2 ON (SELECT true FROM s.t3 WHERE b.y)";
+    assert_eq!(fields(tables), ["x", "y"]);
+    for text in [
+        "SELECT extract(epoch FROM seed.wipe) FROM seed",
+        "SELECT substring((SELECT 'a') FROM seed.wipe) FROM seed",
+        "SELECT 1 IS DISTINCT FROM seed.wipe FROM seed",
+        "SELECT 1 IS NOT DISTINCT FROM public.seed.wipe FROM public.seed",
+        "SELECT trim(BOTH FROM seed.wipe) FROM seed",
+    ] {
+        let fields = fields(text);
+        assert!(fields.contains(&"wipe".to_owned()), "{text}: {fields:?}");
+    }
     assert_eq!(Predicate::parse("t.A > 1").unwrap().fields(), ["a"]);
 }
 
