@@ -101,6 +101,9 @@ fn words(step: &Planned) -> (&'static str, String) {
     if let Some(error) = &step.error {
         return ("would FAIL", error.clone());
     }
+    if described.is_empty() {
+        return ("no change", summary);
+    }
     match (&described.decision, &step.preview) {
         (Decision::Skip { reason }, _) => ("skipped", reason.clone()),
         (Decision::Fail { error }, _) => ("would FAIL", error.clone()),

@@ -13,8 +13,8 @@ use crate::base::{RunId, StepId, suggest};
 use crate::compile::Program;
 use crate::diag::did_you_mean;
 use crate::event::{
-    Edited, Event, Happening, Journal as _, Redactor, ResumeKind, RunResume, RunState, RunStatus,
-    StepState,
+    ApprovalKind, Edited, Event, Happening, Journal as _, Redactor, ResumeKind, RunResume,
+    RunState, RunStatus, StepState,
 };
 use crate::exec::{self, Edits, Past};
 use crate::host::{RunFolder, StateDir, TakenOver, identity, process};
@@ -58,8 +58,12 @@ fn go_on(out: &mut Output, args: &ResumeArgs, from: Option<&str>) -> u8 {
     let Some(program) = load::program(out, Path::new(&past.playbook.path), &registry) else {
         return exit::USAGE;
     };
-    if let Some(code) = begin::refuse(out, &program, &args.how, |id| {
-        !past.step(&id.clone().into()).is_some_and(StepState::stands)
+    if let Some(code) = begin::refuse(out, &program, &args.how, false, |id| {
+        let step = past.step(&id.clone().into());
+        // What waits for an approval asks for that.
+        let waits = step.and_then(|step| step.asked.as_ref());
+        let approve = waits.is_some_and(|ask| ask.kind == ApprovalKind::Approve);
+        !approve && !step.is_some_and(StepState::stands)
     }) {
         return code;
     }

@@ -6,7 +6,6 @@ use super::args::RunArgs;
 use super::engine::{Setup, begin, on_runtime, reports};
 use super::output::Output;
 use super::{exit, load, plan};
-use crate::base::StepId;
 
 pub(super) fn run(out: &mut Output, args: RunArgs) -> u8 {
     let saved = match args.plan.as_deref().map(plan::read).transpose() {
@@ -46,14 +45,7 @@ pub(super) fn run(out: &mut Output, args: RunArgs) -> u8 {
     if args.dry_run {
         return dry::run(out, &program, params, args.how.format, &reports);
     }
-    // Who saved a plan and gives it to be done has seen what it destroys.
-    let asks = |id: &StepId| {
-        pledge.is_none()
-            || program
-                .find(id.as_str())
-                .is_some_and(|at| program.step(at).approval.is_some())
-    };
-    if let Some(code) = begin::refuse(out, &program, &args.how, asks) {
+    if let Some(code) = begin::refuse(out, &program, &args.how, pledge.is_some(), |_| true) {
         return code;
     }
     on_runtime(out, async |out| {

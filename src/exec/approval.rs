@@ -8,21 +8,24 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::attempt::Work;
-use super::ended::End;
+use super::ended::{End, Judged};
 use super::leaf::condition;
+use super::retry::{Policy, Shortfall};
 use super::scheduler::Engine;
 use super::{Machine, Outside};
+use crate::base::count::count;
 use crate::base::{Duration, StepPath};
 use crate::compile::{Local, StepValue};
 use crate::event::{
-    AnswerBy, ApprovalAnswer, ApprovalAsk, ApprovalKind, EffectClass, Event, JournalError, Section,
-    SkipKind, Status,
+    AnswerBy, ApprovalAnswer, ApprovalAsk, ApprovalKind, EffectClass, Event, JournalError,
+    RepeatClass, Section, SkipKind, Status,
 };
-use crate::expr::{Evaluated, Expr, RootSource, from_json};
+use crate::expr::{Evaluated, Expr, Reference, RootSource, from_json};
 use crate::host::inbox::Statement;
 use crate::host::{Part, identity};
-use crate::model::{Approval, OnTimeout, Step};
-use crate::step::{Partial, Preview};
+use crate::model::{Approval, Foreach, OnTimeout, Step};
+use crate::plan::{Decision, describe_one};
+use crate::step::{Partial, Preview, StepError, StepErrorKind};
 
 /// What statements about approvals begin with.
 pub const APPROVE: &str = "approve.";
@@ -32,6 +35,12 @@ const POLL: Duration = Duration::from_millis(250);
 
 /// How long a preview may take.
 const PREVIEW_TIME: Duration = Duration::from_secs(120);
+
+/// The most items of a `foreach` step that are described for whoever agrees to all of them.
+const MOST_DESCRIBED: usize = 1000;
+
+/// The most of those that are listed.
+const MOST_LISTED: usize = 10;
 
 /// Somebody agrees to a step, or does not.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -76,14 +85,87 @@ pub(super) fn preview_value(preview: Preview) -> Value {
     value
 }
 
+/// What is asked for, and by which `approval` of the step; by none where it is asked because the step destroys.
+pub(super) type Asks<'s> = (ApprovalKind, Option<&'s Approval>);
+
+/// What is asked for before a step runs. Who has `seen` what it destroys need not confirm it.
+///
+/// # Errors
+/// When its `approval` reads what its preview does not have: then nobody could be asked the right thing.
+pub(super) fn asks_for<'s>(
+    step: &'s Step,
+    effect: EffectClass,
+    seen: bool,
+    scope: &dyn RootSource,
+    preview: &Value,
+) -> Result<Option<Asks<'s>>, String> {
+    let destroys = effect == EffectClass::Destroy && !seen;
+    let confirm = destroys.then_some((ApprovalKind::Confirm, None));
+    let Some(approval) = &step.approval else {
+        return Ok(confirm);
+    };
+    if let Some(when) = &approval.when
+        && !is_asked(step, when, scope, preview)?
+    {
+        // That nobody has to approve of it is no yes of whoever runs it.
+        return Ok(confirm.filter(|_| approval.kind == ApprovalKind::Approve));
+    }
+    if let Some(message) = &approval.message
+        && message.eval(scope).is_err()
+        && let Some(absent) = absent(step, message.references(), preview)
+    {
+        return Err(format!("`approval.message`: {absent}"));
+    }
+    Ok(Some((approval.kind, Some(approval))))
+}
+
 /// Whether a condition over a preview asks for an approval. What cannot be told is asked; of a step that has
 /// nothing to do, no count is too large.
-pub(super) fn is_asked(when: &Expr, scope: &dyn RootSource, preview: &Value) -> bool {
-    let nothing = preview["kind"] == "no_change";
+fn is_asked(
+    step: &Step,
+    when: &Expr,
+    scope: &dyn RootSource,
+    preview: &Value,
+) -> Result<bool, String> {
     match condition(when, scope) {
-        Ok(asked) => asked,
-        Err(_) => !nothing,
+        Ok(asked) => Ok(asked),
+        Err(_) => match absent(step, when.references().iter(), preview) {
+            Some(absent) => Err(format!("`approval.when`: {absent}")),
+            None => Ok(preview["kind"] != "no_change"),
+        },
     }
+}
+
+/// What a preview may have besides its counts.
+const FIXED: [&str; 5] = ["kind", "summary", "items", "notes", "diff"];
+
+/// What is read of a preview that it does not have, where it is known.
+fn absent<'r>(
+    step: &Step,
+    mut read: impl Iterator<Item = &'r Reference>,
+    preview: &Value,
+) -> Option<String> {
+    let known = preview["kind"].is_null() || preview["kind"] == "change";
+    let has = preview.as_object().filter(|_| known)?;
+    let key = read.find_map(|reference| match reference.fields() {
+        [id, field, key, ..]
+            if reference.root() == "steps"
+                && **id == *step.id.value.as_str()
+                && **field == *"preview" =>
+        {
+            (!FIXED.contains(&&**key) && !has.contains_key(&**key)).then_some(key)
+        }
+        _ => None,
+    })?;
+    let counts: Vec<String> = { has.iter() }
+        .filter(|(key, value)| value.is_number() || !FIXED.contains(&key.as_str()))
+        .map(|(key, _)| format!("`{key}`"))
+        .collect();
+    let counts = match counts.is_empty() {
+        true => "no counts".to_owned(),
+        false => counts.join(", "),
+    };
+    Some(format!("the preview has no `{key}`; it has {counts}"))
 }
 
 impl End {
@@ -120,57 +202,136 @@ impl Engine<'_> {
         local: &Local<'_>,
     ) -> Result<Gate, JournalError> {
         let (step, node) = (self.program.step(at), &self.program.nodes()[at]);
-        let kind = match (&step.approval, node.effect) {
-            (Some(approval), _) => approval.kind,
-            // Who saved a plan and gives it to be done has seen it.
-            (None, EffectClass::Destroy) if self.plan.is_none() => ApprovalKind::Confirm,
-            (None, _) => return Ok(Gate::Open),
-        };
-        let preview = match step.foreach {
+        // Who saved a plan and gives it to be done has seen it.
+        let seen = self.plan.is_some();
+        if step.approval.is_none() && (seen || node.effect != EffectClass::Destroy) {
+            return Ok(Gate::Open);
+        }
+        let preview = match (&step.foreach, config) {
             // Each item is previewed where it is planned, not where all of them are agreed to.
-            Some(_) => json!({ "items": config.as_array().map(Vec::len) }),
-            None => self.preview(step, node.section, path, config.clone()).await,
+            (Some(foreach), Value::Array(items)) => self.preview_of_list(at, foreach, items),
+            _ => match self.preview(at, path, config).await? {
+                Ok(preview) => preview_value(preview),
+                // What it would do is not to be had, so nobody is asked about it.
+                Err(error) => return self.fails_before(step, path, error),
+            },
         };
         let scope = local
             .clone()
             .with_preview(step.id.value.clone(), from_json(preview.clone()));
-        if let Some(when) = step
-            .approval
-            .as_ref()
-            .and_then(|approval| approval.when.as_ref())
-            && !is_asked(when, &scope, &preview)
-        {
-            return Ok(Gate::Open);
-        }
-        let ask = self.question(step, path, kind, config, preview, &scope)?;
+        let (kind, approval) = match asks_for(step, node.effect, seen, &scope, &preview) {
+            Ok(Some(asks)) => asks,
+            Ok(None) => return Ok(Gate::Open),
+            Err(message) => {
+                return self.fails_before(step, path, StepError::permanent(message));
+            }
+        };
+        let ask = self.question(step, path, (kind, approval), config, preview, &scope)?;
         if kind == ApprovalKind::Confirm && self.yes {
             let users = vec![self.outside.user()];
             self.answer(path, &ask, true, AnswerBy::Yes, users, None)?;
             return Ok(Gate::Open);
         }
-        self.wait_for_answer(step.approval.as_ref(), node.section, path, &ask)
+        self.wait_for_answer(approval, node.section, path, &ask)
             .await
     }
 
-    /// What the step would do, found out by looking.
-    async fn preview(
+    fn fails_before(
         &self,
         step: &Step,
-        section: Section,
         path: &StepPath,
-        config: Value,
-    ) -> Value {
+        error: StepError,
+    ) -> Result<Gate, JournalError> {
+        let judged = Judged::Bad {
+            error,
+            outcome: None,
+        };
+        let end = self.finish(step, path, 1, judged, Vec::new(), 0)?;
+        Ok(Gate::End(Box::new(end)))
+    }
+
+    /// What the step would do, found out by looking; looked again after what may pass, as its `retry` says.
+    async fn preview(
+        &self,
+        at: usize,
+        path: &StepPath,
+        config: &Value,
+    ) -> Result<Result<Preview, StepError>, JournalError> {
+        let (step, node) = (self.program.step(at), &self.program.nodes()[at]);
         let work = Work {
             ty: step.ty,
             effect: EffectClass::Read,
-            section,
+            section: node.section,
             part: Part::Preview,
             lock: None,
         };
-        let preview = self.preview_of(work, path, config, PREVIEW_TIME).await;
-        preview_value(preview.unwrap_or_else(|error| Preview::Unknown {
-            because: error.to_string(),
-        }))
+        let policy = Policy {
+            retry: step.retry.as_ref(),
+            effect: EffectClass::Read,
+            repeat: RepeatClass::Idempotent,
+            generic: step.ty.is_generic(),
+        };
+        let mut attempt = 1;
+        loop {
+            let preview = self.preview_of(work, path, config.clone(), PREVIEW_TIME);
+            let mut error = match preview.await {
+                Ok(preview) => return Ok(Ok(preview)),
+                Err(error) => error,
+            };
+            match error.kind {
+                // That it takes long to look says nothing about the step.
+                StepErrorKind::TimedOut | StepErrorKind::Cancelled => {
+                    let because = error.to_string();
+                    return Ok(Ok(Preview::Unknown { because }));
+                }
+                StepErrorKind::Audit => {
+                    let what = "write the log of a step";
+                    self.recorder.fail(what, &error.message);
+                    return Err(JournalError {
+                        what: what.to_owned(),
+                        cause: error.message,
+                    });
+                }
+                // Nothing was touched.
+                StepErrorKind::Unknown => error.kind = StepErrorKind::Permanent,
+                _ => {}
+            }
+            let delay = policy.next_delay(attempt, &Shortfall::Error(&error));
+            let Some(delay) = delay.filter(|_| !self.is_told(node.section)) else {
+                return Ok(Err(error));
+            };
+            tokio::select! {
+                biased;
+                _ = self.cancel_of(node.section).told() => {}
+                () = self.clock.sleep(delay) => {}
+            }
+            attempt += 1;
+        }
+    }
+
+    /// What a `foreach` step would do, as far as whoever agrees to all of its items is told.
+    pub(super) fn preview_of_list(&self, at: usize, foreach: &Foreach, items: &[Value]) -> Value {
+        let id = &self.program.step(at).id.value;
+        let mut list = Vec::new();
+        let mut more = items.len().saturating_sub(MOST_DESCRIBED);
+        for (index, item) in (0..).zip(items.iter().take(MOST_DESCRIBED)) {
+            let path = StepPath::item(id.clone(), index);
+            let local = self.world.local();
+            let local = local.with_item(&foreach.name, from_json(item.clone()), index);
+            let described = describe_one(self.program, at, path, &local);
+            match described.decision {
+                Decision::Skip { .. } => {}
+                _ if list.len() >= MOST_LISTED => more += 1,
+                _ => list.push(format!(
+                    "{}: {}",
+                    described.path, described.description.summary
+                )),
+            }
+        }
+        if more > 0 {
+            list.push(format!("… and {} more", count(more)));
+        }
+        json!({ "items": items.len(), "list": list })
     }
 
     /// The question, recorded; the one that was asked before, where it is still the same.
@@ -178,7 +339,7 @@ impl Engine<'_> {
         &self,
         step: &Step,
         path: &StepPath,
-        kind: ApprovalKind,
+        (kind, approval): Asks<'_>,
         config: &Value,
         preview: Value,
         scope: &Local<'_>,
@@ -201,10 +362,9 @@ impl Engine<'_> {
             .redactor
             .keyed_digest(agreed_to.to_string().as_bytes());
         let before = self.past(path).and_then(|step| step.asked.clone());
-        if let Some(before) = before.filter(|before| before.digest == digest) {
+        if let Some(before) = before.filter(|it| it.digest == digest && it.kind == kind) {
             return Ok(before);
         }
-        let approval = step.approval.as_ref();
         let message = approval.and_then(|approval| approval.message.as_ref());
         let message = message.map(|message| match message.eval(scope) {
             Ok(Evaluated::Known(text)) => text.to_string(),

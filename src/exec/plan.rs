@@ -15,7 +15,7 @@ use crate::compile::{Local, StepValue};
 use crate::event::{ApprovalKind, EffectClass, Section, Status};
 use crate::expr::{Evaluated, from_json};
 use crate::host::Part;
-use crate::model::{FailOn, OnError, Step};
+use crate::model::{FailOn, Foreach, OnError, Step};
 use crate::plan::{self, Decision, Described, Looked, Plan, Planned};
 use crate::step::{Description, Partial, Preview, StepErrorKind};
 
@@ -158,13 +158,15 @@ impl Engine<'_> {
                 return Some(format!("`{id}` would fail"));
             }
         };
-        planned.push(self.bare(at, Decision::Run));
+        planned.push(self.whole_of(at, foreach, &items));
         let (mut cause, mut values) = (None, Vec::new());
         for (index, item) in (0..).zip(items) {
             let path = StepPath::item(id.clone(), index);
             let local = self.world.local();
             let local = local.with_item(&foreach.name, from_json(item), index);
-            let (one, value) = self.plan_one(at, path, before, &local).await;
+            let (mut one, value) = self.plan_one(at, path, before, &local).await;
+            // All of them are agreed to as a whole.
+            one.approval = None;
             cause = cause.or_else(|| cause_of(step, &one));
             planned.push(one);
             values.push(value);
@@ -193,6 +195,7 @@ impl Engine<'_> {
             looked: None,
             preview: None,
             error: None,
+            help: None,
             lock: None,
             lock_connection: None,
             approval: None,
@@ -266,17 +269,25 @@ impl Engine<'_> {
             lock: None,
         };
         let preview = { self.preview_of(work, path, config.clone(), LOOK_TIME) }.await;
+        let certain = planned.described.decision == Decision::Run;
+        let first = before.is_none() && node.section == Section::Main;
+        let mut fails = false;
         let preview = preview.unwrap_or_else(|error| {
             let because = error.to_string();
-            let certain = planned.described.decision == Decision::Run;
-            let first = before.is_none() && node.section == Section::Main;
+            // That it takes long to look fails no run.
+            fails = certain && first && error.kind != StepErrorKind::TimedOut;
             if certain && first && step.on_error == OnError::Stop {
                 planned.error = Some(self.redact(&because));
+                planned.help = error.help.as_ref().map(|help| self.redact(help));
             }
             Preview::Unknown { because }
         });
         planned.digest = self.step_digest(step, path, &config, &preview);
-        planned.approval = self.would_ask(step, node.effect, &preview, local);
+        // A run that cannot look asks nobody.
+        if !fails {
+            let value = super::approval::preview_value(preview.clone());
+            self.would_ask(at, value, local, planned);
+        }
         planned.preview = Some(self.redacted(preview));
     }
 
@@ -335,25 +346,36 @@ impl Engine<'_> {
         (looked, value)
     }
 
-    /// Who would be asked before it runs.
-    fn would_ask(
-        &self,
-        step: &Step,
-        effect: EffectClass,
-        preview: &Preview,
-        local: &Local<'_>,
-    ) -> Option<ApprovalKind> {
-        let kind = approval_of(step, effect)?;
-        let when = step
-            .approval
-            .as_ref()
-            .and_then(|approval| approval.when.as_ref());
-        let Some(when) = when else { return Some(kind) };
-        let preview = super::approval::preview_value(preview.clone());
+    /// Who would be asked before it runs, by a preview as expressions read it.
+    fn would_ask(&self, at: usize, preview: Value, local: &Local<'_>, planned: &mut Planned) {
+        let (step, node) = (self.program.step(at), &self.program.nodes()[at]);
         let scope = local
             .clone()
             .with_preview(step.id.value.clone(), from_json(preview.clone()));
-        super::approval::is_asked(when, &scope, &preview).then_some(kind)
+        let asks = super::approval::asks_for(step, node.effect, false, &scope, &preview);
+        planned.approval = match asks {
+            Ok(asks) => asks.map(|(kind, _)| kind),
+            Err(message) => {
+                if planned.described.decision == Decision::Run && step.on_error == OnError::Stop {
+                    planned.error = Some(self.redact(&message));
+                }
+                None
+            }
+        };
+    }
+
+    /// A `foreach` step beside its items.
+    fn whole_of(&self, at: usize, foreach: &Foreach, items: &[Value]) -> Planned {
+        let mut whole = self.bare(at, Decision::Run);
+        whole.described.items = Some(items.len());
+        if items.is_empty() {
+            whole.described.description = Description::line("nothing to do: 0 items");
+            whole.approval = None;
+        } else if whole.described.effect != EffectClass::Read || whole.approval.is_some() {
+            let list = self.preview_of_list(at, foreach, items);
+            self.would_ask(at, list, &self.world.local(), &mut whole);
+        }
+        whole
     }
 
     /// A step of which nothing more is known.
@@ -376,6 +398,7 @@ impl Engine<'_> {
                 effect: node.effect,
                 repeat: node.repeat,
                 claimed_by: node.claimed_by,
+                items: None,
                 decision,
                 description: Description::line(match &step.foreach {
                     Some(foreach) => format!("once for each `{}`", foreach.name),
@@ -385,6 +408,7 @@ impl Engine<'_> {
             looked: None,
             preview: unknown,
             error: None,
+            help: None,
             lock: None,
             lock_connection: None,
             approval: approval_of(step, node.effect),

@@ -67,11 +67,21 @@ pub struct Described {
     pub repeat: RepeatClass,
     /// Who said so.
     pub claimed_by: ClaimedBy,
+    /// Of a `foreach` step whose list is known, how many items it has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub items: Option<usize>,
     /// Whether it would run.
     #[serde(flatten)]
     pub decision: Decision,
     /// What it would do.
     pub description: Description,
+}
+
+impl Described {
+    /// Whether it is a `foreach` step without an item.
+    pub fn is_empty(&self) -> bool {
+        self.items == Some(0)
+    }
 }
 
 /// What a read step found when the plan looked.
@@ -117,6 +127,9 @@ pub struct Planned {
     /// would fail of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// What to do about that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
     /// What it would lock.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lock: Option<String>,
@@ -136,6 +149,7 @@ impl Planned {
     pub fn changes(&self) -> bool {
         let described = &self.described;
         described.effect != EffectClass::Read
+            && !described.is_empty()
             && matches!(described.decision, Decision::Run | Decision::MayRun { .. })
             && self.preview != Some(Preview::NoChange)
     }
@@ -390,8 +404,14 @@ fn describe_step(program: &Program, world: &World, at: usize, steps: &mut Vec<De
         }
     };
     let count = items.len();
-    let summary = Description::line(format!("once for each of {}", plural(count, "item")));
-    steps.push(described(program, at, whole, None, Decision::Run, summary));
+    let summary = match count {
+        0 => "nothing to do: 0 items".to_owned(),
+        _ => format!("once for each of {}", plural(count, "item")),
+    };
+    let summary = Description::line(summary);
+    let mut all = described(program, at, whole, None, Decision::Run, summary);
+    all.items = Some(count);
+    steps.push(all);
     for (index, item) in items.into_iter().take(MOST_ITEMS).enumerate() {
         let number = u32::try_from(index).unwrap_or(u32::MAX);
         let path = StepPath::item(step.id.value.clone(), number);
@@ -484,6 +504,7 @@ fn described(
         effect: node.effect,
         repeat: node.repeat,
         claimed_by: node.claimed_by,
+        items: None,
         decision,
         description,
     }

@@ -138,7 +138,7 @@ fn steering() -> Value {
         "approval": object(json!({
             "kind": { "enum": ["confirm", "approve"], "default": "confirm", "description": "Whether whoever runs it says yes, or somebody named" },
             "message": { "type": "string", "description": "What they are asked" },
-            "when": condition("They are asked only if this is true"),
+            "when": condition("They are asked only if this is true. Where it is false, `kind: confirm` asks nothing; of `kind: approve`, a step that destroys still asks for the confirmation of whoever runs it (`--yes`, a yes at the terminal, or a saved plan)"),
             "from": { "type": "array", "items": { "type": "string" }, "description": "Who may: names or groups" },
             "count": { "type": "integer", "minimum": 1, "maximum": 100, "default": 1, "description": "How many must" },
             "timeout": duration("How long the run waits for them"),

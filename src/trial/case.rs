@@ -212,6 +212,8 @@ pub struct CallExpect {
 pub enum Decided {
     /// It was agreed to.
     Granted,
+    /// Nobody had to approve of it, and whoever ran it confirmed that it destroys.
+    Confirmed,
     /// It was not.
     Denied,
     /// Nobody answered in time.
@@ -226,6 +228,7 @@ impl Decided {
     /// The words of `expect.approvals`.
     pub const WORDS: &[(&str, Self)] = &[
         ("granted", Self::Granted),
+        ("confirmed", Self::Confirmed),
         ("denied", Self::Denied),
         ("timed_out", Self::TimedOut),
         ("waiting", Self::Waiting),

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use super::play::Played;
 use crate::base::StepId;
 use crate::compile::Program;
-use crate::event::{ApprovalAnswer, EffectClass, Event, Happening, RunStatus, SkipKind, Status};
+use crate::event::{
+    ApprovalAnswer, ApprovalKind, EffectClass, Event, Happening, RunStatus, SkipKind, Status,
+};
 use crate::model::OnError;
 
 /// A way that a run can take.
@@ -61,7 +63,7 @@ impl Coverage {
             branches: BTreeSet::new(),
         };
         for case in played {
-            taken.case(&case.happenings);
+            taken.case(program, &case.happenings);
         }
         let steps = (0..program.nodes().len()).map(|at| program.step(at).id.value.clone());
         Self {
@@ -132,8 +134,10 @@ impl Taken {
         });
     }
 
-    fn case(&mut self, happenings: &[Happening]) {
+    fn case(&mut self, program: &Program, happenings: &[Happening]) {
         let mut asked: BTreeSet<StepId> = BTreeSet::new();
+        // Asked because they destroy, and not because somebody has to approve of them.
+        let mut implied: BTreeSet<StepId> = BTreeSet::new();
         let mut retried = BTreeSet::new();
         for happening in happenings {
             if let Event::RunEnd(end) = &happening.event {
@@ -165,7 +169,7 @@ impl Taken {
                     if result.skip == Some(SkipKind::When) {
                         self.take(Some(id), way::WHEN_FALSE);
                     }
-                    if result.skip == Some(SkipKind::Denied) {
+                    if result.skip == Some(SkipKind::Denied) && !implied.contains(id) {
                         self.take(Some(id), way::DENIED);
                     }
                     if result.allowed {
@@ -176,10 +180,17 @@ impl Taken {
                         self.take(Some(id), if good { way::RECOVERED } else { way::EXHAUSTED });
                     }
                 }
-                Event::ApprovalAsk(_) => {
+                Event::ApprovalAsk(ask) => {
                     asked.insert(id.clone());
                     self.take(Some(id), way::WHEN_TRUE);
+                    if is_implied(program, id, ask.kind) {
+                        implied.insert(id.clone());
+                        self.take(Some(id), way::NOT_ASKED);
+                    } else {
+                        implied.remove(id);
+                    }
                 }
+                Event::ApprovalAnswer(_) if implied.contains(id) => {}
                 Event::ApprovalAnswer(ApprovalAnswer { granted, .. }) => {
                     self.take(Some(id), if *granted { way::GRANTED } else { way::DENIED });
                 }
@@ -193,4 +204,12 @@ impl Taken {
             }
         }
     }
+}
+
+/// Whether a question of this kind is about what a step destroys, and not what its `approval` asks.
+pub(super) fn is_implied(program: &Program, id: &StepId, kind: ApprovalKind) -> bool {
+    let at = program.find(id.as_str());
+    let approval = at.and_then(|at| program.step(at).approval.as_ref());
+    kind == ApprovalKind::Confirm
+        && approval.is_some_and(|approval| approval.kind == ApprovalKind::Approve)
 }

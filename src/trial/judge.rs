@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use super::case::{Bounds, CallExpect, Decided, StepExpect, Target};
+use super::coverage::is_implied;
 use super::missing::missing_outputs;
 use super::play::Run;
 use crate::base::count::plural;
@@ -336,11 +337,18 @@ impl Judge<'_> {
 
     fn decided(&self, path: &StepPath) -> Decided {
         let mut decided = Decided::NotAsked;
+        let mut granted = Decided::Granted;
         let of = { self.run.happenings.iter() }.filter(|h| h.path.as_ref() == Some(path));
         for happening in of {
             match &happening.event {
-                Event::ApprovalAsk(_) => decided = Decided::Waiting,
-                Event::ApprovalAnswer(answer) if answer.granted => decided = Decided::Granted,
+                Event::ApprovalAsk(ask) => {
+                    decided = Decided::Waiting;
+                    granted = match is_implied(self.run.program, &path.step, ask.kind) {
+                        true => Decided::Confirmed,
+                        false => Decided::Granted,
+                    };
+                }
+                Event::ApprovalAnswer(answer) if answer.granted => decided = granted,
                 Event::ApprovalAnswer(answer) if answer.how == AnswerBy::Timeout => {
                     decided = Decided::TimedOut;
                 }

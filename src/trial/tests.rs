@@ -52,16 +52,26 @@ impl Act for Drop {
 
 /// The one case of a test of a playbook that drops a table.
 fn played(case: &str) -> Played {
+    played_with(
+        "when: steps.drop.preview.rows > 10, message: \"${{ steps.drop.preview.rows }} rows\"",
+        case,
+    )
+}
+
+/// With an `approval` like this.
+fn played_with(approval: &str, case: &str) -> Played {
     let folder = tempfile::tempdir().unwrap();
-    let playbook = "\
+    let playbook = format!(
+        "\
 runbook: v1
 name: dropping
 steps:
   - id: drop
-    demo.drop: { table: events }
-    approval: { when: steps.drop.preview.rows > 10, message: \"${{ steps.drop.preview.rows }} rows\" }
-    retry: { attempts: 3, delay: 10s }
-";
+    demo.drop: {{ table: events }}
+    approval: {{ {approval} }}
+    retry: {{ attempts: 3, delay: 10s }}
+"
+    );
     let tests = format!(
         "runbook-test: v1\nplaybook: playbook.yaml\ntests:\n  - name: one\n    {}\n",
         case.replace('\n', "\n    ")
@@ -101,7 +111,7 @@ expect: { approvals: { drop: granted }, steps: { drop: { changed: true } } }",
     );
     passed(
         "answers: { drop: {}, drop.preview: { fails: no such table } }
-expect: { exit: 3, approvals: { drop: denied } }",
+expect: { exit: 1, approvals: { drop: not_asked }, steps: { drop: failed } }",
     );
 }
 
@@ -122,5 +132,49 @@ fn a_typed_step_is_tried_again_only_after_what_may_pass() {
 expect: {{ exit: 1, steps: {{ drop: {{ attempts: {attempts} }} }} }}"
         ));
         assert_eq!(failures(&played), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn what_destroys_is_confirmed_where_nobody_has_to_approve() {
+    let approval = "kind: approve, when: steps.drop.preview.rows > 10";
+    let passed = |case: &str| {
+        let played = played_with(approval, case);
+        assert_eq!(failures(&played), Vec::<String>::new(), "{case}");
+    };
+    passed(
+        "answers: { drop: {}, drop.preview: { rows: 3 } }
+yes: true
+expect: { approvals: { drop: confirmed } }",
+    );
+    passed(
+        "answers: { drop: {}, drop.preview: { rows: 3 } }
+expect: { status: failed, exit: 3, approvals: { drop: denied } }",
+    );
+    passed(
+        "answers: { drop: {}, drop.preview: { rows: 11 } }
+yes: true
+approvals: { drop: { by: alice } }
+expect: { approvals: { drop: granted } }",
+    );
+}
+
+#[test]
+fn what_a_preview_does_not_have_fails_the_step() {
+    for approval in [
+        "when: steps.drop.preview.row > 10",
+        "message: \"${{ steps.drop.preview.row }} rows\"",
+    ] {
+        let played = played_with(
+            approval,
+            "answers: { drop: {}, drop.preview: { rows: 3, batches: 1 } }
+yes: true
+expect: { exit: 1, approvals: { drop: not_asked } }",
+        );
+        assert_eq!(failures(&played), Vec::<String>::new());
+        let state = played.state.unwrap();
+        let error = state.steps.values().next().unwrap().error.clone().unwrap();
+        let told = "the preview has no `row`; it has `rows`, `batches`";
+        assert!(error.ends_with(told), "{error}");
     }
 }

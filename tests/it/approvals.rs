@@ -378,3 +378,105 @@ fn what_one_person_writes_silences_nobody_else() {
     go(&ran, &["resume", "last"]).expect_code(0);
     ran_once(&ran);
 }
+
+/// A step that destroys, and asks like this.
+fn destroys(approval: &str) -> String {
+    asks(approval).replace("id: purge\n", "id: purge\n    effect: destroy\n")
+}
+
+#[test]
+fn that_nobody_has_to_approve_is_no_yes() {
+    let run = |approval: &str, args: &[&str]| {
+        let run = Runbook::new().arg("run").args(args);
+        run.playbook(&destroys(approval)).run()
+    };
+    let unasked = "{ kind: approve, when: params.rows > 10 }";
+    let refused = run(unasked, &[]);
+    refused.expect_code(3);
+    assert!(!is_there(&refused, "before"), "{refused}");
+    for told in [
+        "would destroy something",
+        "`runbook plan playbook.yaml` shows",
+    ] {
+        assert!(refused.stderr.contains(told), "{refused}");
+    }
+    ran_once(&run(unasked, &["-y"]));
+    // Where somebody has to approve of it, that is asked, and `-y` answers it not.
+    waits(&run(unasked, &["-y", "-p", "rows=11"]));
+    // Its author says that nothing is asked.
+    ran_once(&run("{ when: params.rows > 10 }", &[]));
+
+    let planned = Runbook::new()
+        .file("playbook.yaml", destroys(unasked))
+        .args(["plan", "playbook.yaml", "-o", "plan.json"])
+        .run();
+    planned.expect_code(0);
+    assert!(
+        planned.stdout.contains("asks for a confirmation"),
+        "{planned}"
+    );
+    // Who saved it and gives it to be done has seen it.
+    let ran = go(&planned, &["run", "--plan", "plan.json"]);
+    ran.expect_code(0);
+    ran_once(&ran);
+    // What waits for an approval is gone on with without a yes to anything else.
+    let ran = run(unasked, &["-y", "-p", "rows=11"]);
+    go(&ran, &["approve", "last", "purge"]).expect_code(0);
+    go(&ran, &["resume", "last"]).expect_code(0);
+    ran_once(&ran);
+}
+
+#[test]
+fn what_destroys_is_asked_at_the_terminal_where_nobody_has_to_approve() {
+    let script = process::program("script", "bsdutils");
+    for (typed, code, done) in [("y\n", 0, true), ("n\n", 3, false)] {
+        let command = format!("{} run playbook.yaml", env!("CARGO_BIN_EXE_runbook"));
+        let started = Runbook::new()
+            .file(
+                "playbook.yaml",
+                destroys("{ kind: approve, when: params.rows > 10 }"),
+            )
+            .stdin(typed)
+            .instead([
+                script.as_os_str(),
+                "-qec".as_ref(),
+                command.as_ref(),
+                "/dev/null".as_ref(),
+            ])
+            .run();
+        assert!(
+            started
+                .stdout
+                .contains("asks for a confirmation: run a script"),
+            "{started}"
+        );
+        started.expect_code(code);
+        assert_eq!(is_there(&started, "purged"), done, "{started}");
+    }
+}
+
+#[test]
+fn what_cannot_be_looked_at_is_asked_of_nobody() {
+    let playbook = "\
+runbook: v1
+name: nobody
+connections: { main: { postgres: { url: 'postgresql://nobody@127.0.0.1:1/none' } } }
+steps:
+  - id: purge
+    postgres.purge: { connection: main, table: gone, where: a < 1 }
+    approval: { kind: approve, when: steps.purge.preview.rows > 10 }
+";
+    let planned = Runbook::new()
+        .file("playbook.yaml", playbook)
+        .args(["plan", "playbook.yaml"])
+        .run();
+    planned.expect_code(1);
+    assert!(planned.stdout.contains("would FAIL"), "{planned}");
+    assert!(!planned.stdout.contains("asks for"), "{planned}");
+    let ran = go(&planned, &["run", "playbook.yaml", "-y"]);
+    ran.expect_code(1);
+    assert!(!ran.stdout.contains("asks for"), "{ran}");
+    let status = go(&ran, &["status", "last", "--format", "json"]).json();
+    assert_eq!(status["steps"][0]["status"], "failed", "{status}");
+    go(&ran, &["audit", "verify"]).expect_code(0);
+}

@@ -30,11 +30,12 @@ pub(in crate::cli) fn is_attended(how: &HowArgs) -> bool {
 }
 
 /// Refuses what would ask for a confirmation where nobody is there to give it, before anything runs:
-/// of the steps that `open` says are still to run.
+/// of the steps that `open` says are still to run. Who has `seen` in a plan what is destroyed has confirmed that.
 pub(in crate::cli) fn refuse(
     out: &Output,
     program: &Program,
     how: &HowArgs,
+    seen: bool,
     open: impl Fn(&StepId) -> bool,
 ) -> Option<u8> {
     if how.yes || is_attended(how) {
@@ -44,12 +45,19 @@ pub(in crate::cli) fn refuse(
     let (mut destroys, mut confirms) = (Vec::new(), Vec::new());
     for at in places {
         let step = program.step(at);
-        match (&step.approval, program.nodes()[at].effect) {
-            (None, EffectClass::Destroy) => destroys.push(step.id.value.as_str()),
-            // Whether one with a `when` asks is known once it is its turn.
-            (Some(approval), _)
-                if approval.kind == ApprovalKind::Confirm && approval.when.is_none() =>
+        let destroys_unseen = program.nodes()[at].effect == EffectClass::Destroy && !seen;
+        match &step.approval {
+            None if destroys_unseen => destroys.push(step.id.value.as_str()),
+            // Where it turns out that nobody has to approve of it, it asks as one without an `approval`.
+            Some(approval)
+                if destroys_unseen
+                    && approval.kind == ApprovalKind::Approve
+                    && approval.when.is_some() =>
             {
+                destroys.push(step.id.value.as_str());
+            }
+            // Whether one with a `when` asks is known once it is its turn.
+            Some(approval) if approval.kind == ApprovalKind::Confirm && approval.when.is_none() => {
                 confirms.push(step.id.value.as_str());
             }
             _ => {}
@@ -70,10 +78,13 @@ pub(in crate::cli) fn refuse(
         return None;
     }
     let steps = steps.join("`, `");
-    out.error(
-        &format!("`{steps}` {what}; nothing ran"),
-        Some("look at it with `--dry-run`, then run it with `--yes`"),
+    let path = &program.info().path;
+    let here = std::env::current_dir().unwrap_or_default();
+    let playbook = path.strip_prefix(here).unwrap_or(path).display();
+    let help = format!(
+        "`runbook plan {playbook}` shows what it would do and to what; then run it with `--yes`"
     );
+    out.error(&format!("`{steps}` {what}; nothing ran"), Some(&help));
     Some(exit::REFUSED)
 }
 

@@ -73,6 +73,9 @@ fn json(dry: &DryRun) -> Value {
 
 /// What a step's effect is called where people read it.
 fn effect(step: &Described) -> &'static str {
+    if step.is_empty() {
+        return "-";
+    }
     match step.effect {
         EffectClass::Read => "looks",
         EffectClass::Change => "changes",
@@ -122,7 +125,10 @@ fn text(dry: &DryRun, verbose: bool) -> String {
         }
     }
     let whole = || dry.steps.iter().filter(|step| step.path.item.is_none());
-    let count = |class: EffectClass| whole().filter(|step| step.effect == class).count();
+    let count = |class: EffectClass| {
+        let does = whole().filter(|step| step.effect == class && !step.is_empty());
+        does.count()
+    };
     let _ = writeln!(
         text,
         "\n{}: {} look, {} change, {} destroy",
