@@ -447,7 +447,7 @@ fn what_destroys_is_asked_at_the_terminal_where_nobody_has_to_approve() {
         assert!(
             started
                 .stdout
-                .contains("asks for a confirmation: run a script"),
+                .contains("asks for a confirmation: run with bash: echo purge"),
             "{started}"
         );
         started.expect_code(code);
