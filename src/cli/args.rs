@@ -163,7 +163,7 @@ pub(super) struct RunArgs {
     pub playbook: Option<PathBuf>,
     #[command(flatten)]
     pub params: ParamArgs,
-    /// Say what would be done, and touch nothing
+    /// Say what would be done, and look at nothing; `runbook plan` looks, and shows how much and what
     #[arg(long, conflicts_with = "plan")]
     pub dry_run: bool,
     /// Do what a saved plan says, and nothing else; refuse if the world has moved
@@ -211,7 +211,7 @@ pub(super) struct PlanArgs {
 /// How a run is run and told.
 #[derive(Debug, Args)]
 pub(super) struct HowArgs {
-    /// Say yes to what asks for a confirmation
+    /// Say yes to what asks for a confirmation (`runbook plan` shows what it is about)
     #[arg(short, long)]
     pub yes: bool,
     /// Never ask

@@ -14,7 +14,7 @@ use crate::base::Format;
 use crate::base::count::plural;
 use crate::event::{ApprovalKind, EffectClass, Section};
 use crate::host::files;
-use crate::plan::{Decision, Estimate, Plan, Planned, Pledge};
+use crate::plan::{Decision, Estimate, Plan, Planned, Pledge, Seen};
 use crate::report::{amount, clean};
 use crate::step::Preview;
 
@@ -77,6 +77,13 @@ pub(super) fn read(path: &Path) -> Result<Saved, String> {
         schema_version: u32,
         playbook: Playbook,
         pledge: Pledge,
+        #[serde(default)]
+        steps: Vec<Step>,
+    }
+    #[derive(Deserialize)]
+    struct Step {
+        path: String,
+        preview: Option<Seen>,
     }
     #[derive(Deserialize)]
     struct Playbook {
@@ -84,10 +91,15 @@ pub(super) fn read(path: &Path) -> Result<Saved, String> {
     }
     let bytes = files::read_limited(path, LARGEST).map_err(|error| error.to_string())?;
     let wrong = |why: String| format!("{} is no saved plan: {why}", path.display());
-    let file: File = serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
+    let mut file: File =
+        serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
     if file.schema_version != 1 {
         return Err(wrong(format!("it has version {}", file.schema_version)));
     }
+    let seen = file.steps.into_iter();
+    file.pledge.seen = seen
+        .filter_map(|step| Some((step.path, step.preview?)))
+        .collect();
     Ok(Saved {
         path: file.playbook.path,
         pledge: file.pledge,
@@ -138,6 +150,16 @@ fn words(step: &Planned) -> (&'static str, String) {
     }
 }
 
+/// What to do about what went wrong.
+fn help(step: &Planned) -> Option<&str> {
+    let looked = step.looked.as_ref().filter(|looked| looked.status.is_bad());
+    let found = looked.and_then(|looked| {
+        let worst = looked.findings.iter().max_by_key(|finding| finding.level);
+        looked.help.as_deref().or(worst?.help.as_deref())
+    });
+    step.help.as_deref().or(found)
+}
+
 /// What would be locked, and where.
 fn locks(key: &str, connection: Option<&str>) -> String {
     let everywhere = connection.map(|name| format!(", on `{name}` too"));
@@ -181,6 +203,9 @@ fn text(plan: &Plan) -> String {
             clean::line(&more)
         );
         let indent = " ".repeat(width + 4);
+        if let Some(help) = help(step) {
+            let _ = writeln!(text, "{indent}help: {}", clean::line(help));
+        }
         if let Some(Preview::Change(change)) = &step.preview {
             for item in &change.items {
                 let _ = writeln!(text, "{indent}| {}", clean::line(item));

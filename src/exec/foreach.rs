@@ -8,6 +8,7 @@ use super::ended::{End, past};
 use super::leaf::Item;
 use super::scheduler::Engine;
 use crate::base::StepPath;
+use crate::base::count::plural;
 use crate::compile::StepValue;
 use crate::event::{EffectClass, Event, ForeachExpand, JournalError, SkipKind, Status, StepResult};
 use crate::expr::{Value, from_json};
@@ -152,7 +153,10 @@ impl Engine<'_> {
         result.changed = ends.iter().flatten().any(|end| end.value.changed);
         result.allowed = worst.is_bad() && step.on_error == OnError::Continue;
         if worst.is_bad() {
-            result.error = Some(format!("{bad} of {} items did not succeed", ends.len()));
+            result.error = Some(format!(
+                "{bad} of {} did not succeed",
+                plural(ends.len(), "item")
+            ));
         }
         if worst == Status::Skipped {
             result.reason = Some("every item was skipped".to_owned());

@@ -6,6 +6,7 @@
 
 mod approval;
 mod asked;
+mod asks;
 mod attempt;
 mod ended;
 mod ending;
@@ -25,6 +26,7 @@ mod secrets;
 mod targets;
 mod tries;
 mod undo;
+mod veil;
 mod verdict;
 
 use std::collections::HashMap;

@@ -5,6 +5,7 @@ use std::pin::pin;
 
 use serde_json::{Map, Value, json};
 
+use super::asks::{asks_for, preview_value};
 use super::attempt::Work;
 use super::locks::connection_of;
 use super::scheduler::{Engine, engine, playbook_info};
@@ -285,7 +286,7 @@ impl Engine<'_> {
         planned.digest = self.step_digest(step, path, &config, &preview);
         // A run that cannot look asks nobody.
         if !fails {
-            let value = super::approval::preview_value(preview.clone());
+            let value = preview_value(preview.clone());
             self.would_ask(at, value, local, planned);
         }
         planned.preview = Some(self.redacted(preview));
@@ -305,6 +306,7 @@ impl Engine<'_> {
         let timeout = timeout.or(self.program.playbook().defaults.timeout);
         let deadline: Deadline = self.clock.deadline_in(timeout.unwrap_or(LOOK_TIME));
         let end = self.attempt(work, path, 1, config, deadline).await;
+        let mut help = None;
         let (mut status, outputs, findings, mut error) = match end.result {
             Ok(outcome) => (Status::Succeeded, outcome.outputs, outcome.findings, None),
             Err(error) => {
@@ -314,6 +316,7 @@ impl Engine<'_> {
                     _ => Status::Failed,
                 };
                 let outputs = error.outputs.unwrap_or_default();
+                help = error.help.map(|help| self.redact(&help));
                 (status, outputs, error.findings, Some(error.message))
             }
         };
@@ -334,6 +337,7 @@ impl Engine<'_> {
             findings,
             outputs,
             error: error.map(|error| self.redact(&error)),
+            help,
             allowed: status.is_bad() && step.on_error == OnError::Continue,
             before: None,
         };
@@ -352,7 +356,7 @@ impl Engine<'_> {
         let scope = local
             .clone()
             .with_preview(step.id.value.clone(), from_json(preview.clone()));
-        let asks = super::approval::asks_for(step, node.effect, false, &scope, &preview);
+        let asks = asks_for(step, node.effect, false, &scope, &preview);
         planned.approval = match asks {
             Ok(asks) => asks.map(|(kind, _)| kind),
             Err(message) => {
@@ -414,49 +418,6 @@ impl Engine<'_> {
             approval: approval_of(step, node.effect),
             digest: None,
         }
-    }
-
-    fn redact(&self, text: &str) -> String {
-        self.shared.redactor.text(text).into_owned()
-    }
-
-    fn redact_description(&self, described: &mut Described) {
-        described.name = described.name.as_ref().map(|name| self.redact(name));
-        let description = &mut described.description;
-        description.summary = self.redact(&description.summary);
-        for detail in &mut description.details {
-            *detail = self.redact(detail);
-        }
-        match &mut described.decision {
-            Decision::Run => {}
-            Decision::MayRun { because: text }
-            | Decision::Skip { reason: text }
-            | Decision::Fail { error: text } => *text = self.redact(text),
-        }
-    }
-
-    fn redacted(&self, mut preview: Preview) -> Preview {
-        match &mut preview {
-            Preview::NoChange | Preview::Opaque => {}
-            Preview::Unknown { because } => *because = self.redact(because),
-            Preview::Change(change) => {
-                change.summary = self.redact(&change.summary);
-                let counts = std::mem::take(&mut change.counts);
-                let mut counts = Value::Object(counts);
-                self.shared.redactor.value(&mut counts);
-                if let Value::Object(counts) = counts {
-                    change.counts = counts;
-                }
-                for item in &mut change.items {
-                    *item = self.redact(item);
-                }
-                for note in &mut change.notes {
-                    *note = self.redact(note);
-                }
-                change.diff = change.diff.as_ref().map(|diff| self.redact(diff));
-            }
-        }
-        preview
     }
 }
 

@@ -9,6 +9,7 @@ use crate::base::StepPath;
 use crate::event::EffectClass;
 use crate::host::Part;
 use crate::model::Step;
+use crate::plan::Seen;
 use crate::step::Preview;
 
 impl Engine<'_> {
@@ -54,7 +55,11 @@ impl Engine<'_> {
             None if preview == Preview::NoChange => None,
             None => Some("it would change something, and was not planned".to_owned()),
             Some(digest) if *digest == self.step_digest(step, path, config, &preview) => None,
-            Some(_) => Some("it would do something else than was planned".to_owned()),
+            Some(_) => {
+                let now = Seen::of(&self.redacted(preview));
+                let what = pledge.otherwise(&path.to_string(), now.as_ref());
+                Some(format!("it would do something else than was planned{what}"))
+            }
         }
     }
 

@@ -4,6 +4,8 @@
 //! can know is a typed unknown that flows through expressions.
 
 mod estimate;
+mod pledge;
+mod seen;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -22,6 +24,8 @@ use crate::model::Step;
 use crate::step::{Description, Partial, Preview};
 
 pub use estimate::{Durations, Estimate, estimate};
+pub use pledge::Pledge;
+pub use seen::Seen;
 
 /// Whether a step would run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -96,6 +100,9 @@ pub struct Looked {
     /// What went wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// What to do about that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
     /// Whether a run goes on and ends well all the same (`on_error: continue`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allowed: bool,
@@ -210,7 +217,12 @@ impl Plan {
         let whole = |path: &StepPath| path.item.is_none() && listed.contains(&path.step);
         let steps =
             { self.steps.iter() }.filter(|step| step.changes() && !whole(&step.described.path));
+        let seen = { self.steps.iter() }.filter_map(|step| {
+            let seen = Seen::of(step.preview.as_ref()?)?;
+            Some((step.described.path.to_string(), seen))
+        });
         Pledge {
+            seen: seen.collect(),
             playbook: self.playbook.sha256.clone(),
             project: self.playbook.project_sha256.clone(),
             params: self.params.clone(),
@@ -220,77 +232,6 @@ impl Plan {
                 .map(|step| (step.described.path.to_string(), step.digest.clone()))
                 .collect(),
         }
-    }
-}
-
-/// What a saved plan promises: what would be changed, and nothing else. It is compared, and never run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pledge {
-    /// SHA-256 of the playbook.
-    pub playbook: String,
-    /// SHA-256 of the project file.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub project: Option<String>,
-    /// The parameters' values, redacted.
-    pub params: Map<String, Value>,
-    /// The machine.
-    pub host: String,
-    /// What was looked at to be changed, by connection.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub targets: BTreeMap<String, Value>,
-    /// By path, the digest of each step or item that would, or may, change something; nothing where
-    /// not all of it was known.
-    pub steps: BTreeMap<String, Option<String>>,
-}
-
-impl Pledge {
-    /// What differs in `now` from what was promised, a line each.
-    pub fn differences(&self, now: &Self) -> Vec<String> {
-        let mut found = Vec::new();
-        if self.playbook != now.playbook {
-            found.push("the playbook was edited".to_owned());
-        }
-        if self.project != now.project {
-            found.push("the project file was edited".to_owned());
-        }
-        if self.host != now.host {
-            found.push(format!(
-                "it was made on {}, and this is {}",
-                self.host, now.host
-            ));
-        }
-        for (name, value) in &self.params {
-            if now.params.get(name) != Some(value) {
-                let now = now.params.get(name).unwrap_or(&Value::Null);
-                found.push(format!("parameter `{name}` was {value}, and is {now}"));
-            }
-        }
-        for (name, target) in &self.targets {
-            if let Some(now) = now.targets.get(name).filter(|now| *now != target) {
-                found.push(format!("`{name}` was {target}, and is {now}"));
-            }
-        }
-        for (path, digest) in &now.steps {
-            match self.steps.get(path) {
-                None => found.push(format!(
-                    "`{path}` would change something, and was not planned"
-                )),
-                Some(before) if before != digest => {
-                    found.push(format!("`{path}` would do something else than was planned"));
-                }
-                Some(_) => {}
-            }
-        }
-        for path in self
-            .steps
-            .keys()
-            .filter(|path| !now.steps.contains_key(*path))
-        {
-            found.push(format!(
-                "`{path}` was planned, and has nothing to do any more"
-            ));
-        }
-        found
     }
 }
 

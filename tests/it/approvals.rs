@@ -261,12 +261,22 @@ steps:
   - id: each
     foreach: { in: [a, b, c], as: n }
     approval: { kind: approve, message: All of them? }
-    exec.script: { env: { N: '${{ n }}' }, script: 'echo $N >> purged' }
+    exec.command: { argv: [sh, -c, 'echo \"$0\" >> purged', '${{ n }}'] }
 ";
     let ran = Runbook::new().arg("run").playbook(playbook).run();
     ran.expect_code(3);
+    let status = go(&ran, &["status", "last"]);
+    for told in [&ran, &status] {
+        let item = told
+            .stdout
+            .lines()
+            .find(|line| line.contains("| each[2]: "));
+        assert!(item.is_some_and(|line| line.contains(" c")), "{told}");
+    }
     go(&ran, &["approve", "last", "each"]).expect_code(0);
-    go(&ran, &["resume", "last"]).expect_code(0);
+    let resumed = go(&ran, &["resume", "last"]);
+    resumed.expect_code(0);
+    assert!(!resumed.stdout.contains("0 steps"), "{resumed}");
     let purged = std::fs::read_to_string(ran.folder().join("purged")).unwrap();
     assert_eq!(purged.split_whitespace().count(), 3);
 }

@@ -1,5 +1,6 @@
 //! Databases: what is asked of them, what is changed in them, and what happens where they are in trouble.
 
+mod agreed;
 mod faults;
 mod indexes;
 mod looks;

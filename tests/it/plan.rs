@@ -247,3 +247,33 @@ steps:
         "{text}"
     );
 }
+
+#[test]
+fn of_nothing_there_is_nothing_to_do() {
+    let text = "runbook: v1\nname: none\nparams: { all: { type: list, default: [] } }\nsteps:\n  \
+                - id: each\n    foreach: { in: params.all, as: one }\n    effect: destroy\n    \
+                approval: { kind: approve }\n    exec.command: { argv: [rm, \"${{ one }}\"] }\n";
+    let planned = plan(text, &["--detailed-exitcode"]);
+    planned.expect_code(0);
+    for told in ["each  no change   nothing to do: 0 items", "0 to destroy"] {
+        assert!(planned.stdout.contains(told), "{told}: {planned}");
+    }
+    assert!(!planned.stdout.contains("asks for"), "{planned}");
+    let dry = go(&planned, &["run", "playbook.yaml", "--dry-run"]);
+    dry.expect_code(0);
+    assert!(!dry.stdout.contains("DESTROYS"), "{dry}");
+    assert!(dry.stdout.contains("0 destroy"), "{dry}");
+    let ran = go(&planned, &["run", "playbook.yaml", "-y"]);
+    ran.expect_code(0);
+    assert!(!ran.stdout.contains("asks for"), "{ran}");
+
+    // All of them are agreed to at once.
+    let some = plan(&text.replace("default: []", "default: [a, b]"), &[]);
+    some.expect_code(0);
+    assert_eq!(
+        some.stdout.matches("asks for an approval").count(),
+        1,
+        "{some}"
+    );
+    assert!(some.stdout.contains("2 to destroy"), "{some}");
+}

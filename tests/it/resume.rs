@@ -250,6 +250,15 @@ fn what_failed_is_tried_again_from_where_one_says() {
     verifies(&ran);
     let history = go(&ran, &["history", "--format", "json"]).json();
     assert_eq!(history["runs"].as_array().unwrap().len(), 1);
+    // It took from its first start to its last end, whoever tells it.
+    let moment = |key: &str| -> jiff::Timestamp {
+        history["runs"][0][key].as_str().unwrap().parse().unwrap()
+    };
+    let took = moment("ended_at").duration_since(moment("started_at"));
+    let status = go(&ran, &["status", "last", "--format", "json"]).json();
+    let told = status["run"]["duration_ms"].as_i64().unwrap();
+    let apart = told - i64::try_from(took.as_millis()).unwrap();
+    assert!(apart.abs() < 100, "{told} ms, and {took:?}");
 }
 
 #[test]

@@ -247,10 +247,13 @@ fn counts(out: &mut String, look: &Look, end: &End) {
             .write(out, look, 2, 4);
     };
     let tally = end.tally;
-    line(
-        &format!("{}:", amount::plural(tally.main.total(), "step")),
-        tally.main.in_words(),
-    );
+    // A playbook may have `finally` steps alone.
+    if tally.main.total() > 0 {
+        line(
+            &format!("{}:", amount::plural(tally.main.total(), "step")),
+            tally.main.in_words(),
+        );
+    }
     if tally.finally.total() > 0 {
         line("finally:", tally.finally.in_words());
     }

@@ -11,6 +11,7 @@ mod live;
 mod look;
 mod old;
 mod output;
+mod question;
 mod sink;
 mod step;
 #[cfg(test)]

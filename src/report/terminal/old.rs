@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::frame::{self, End, Head, Problem};
 use super::group::Group;
 use super::look::Look;
+use super::question;
 use super::step::{self, Columns};
 use super::view::StepView;
 use super::{MAX_PROBLEMS, SCREENFUL, Verbosity};
@@ -50,6 +51,11 @@ pub fn render(state: &RunState, look: &Look, verbosity: Verbosity) -> String {
         steps.write(&mut out, step);
     }
     steps.group.close(&mut out, look);
+    for step in state.steps.values() {
+        if let Some(ask) = &step.asked {
+            question::write(&mut out, look, &step.path, ask);
+        }
+    }
     let end = End {
         run: &state.run,
         playbook: &state.playbook.name,

@@ -12,14 +12,15 @@ use super::live::Live;
 use super::look::{self, Ink, Look};
 use super::old;
 use super::output::Output;
+use super::question;
 use super::step::{self, Columns};
 use super::view::StepView;
 use super::wrap::Pieces;
 use super::{MAX_PROBLEMS, SCREENFUL, Verbosity};
 use crate::base::{RunId, StepId, StepPath};
 use crate::event::{
-    AnswerBy, ApprovalAnswer, ApprovalAsk, ApprovalKind, Event, Happening, RunEnd, RunStart,
-    RunState, Section, Sink, Status, StepAttempt, StepResult, Transient, UndoResult,
+    AnswerBy, ApprovalAnswer, ApprovalAsk, Event, Happening, RunEnd, RunStart, RunState, Section,
+    Sink, Status, StepAttempt, StepResult, Transient, UndoResult,
 };
 use crate::report::pen::{Pen, Plain};
 use crate::report::tally::{Tally, repeats_items};
@@ -121,7 +122,7 @@ impl Terminal {
         if !self.problems.is_empty() {
             self.unseen = true;
         }
-        if self.verbosity > Verbosity::Quiet {
+        if self.verbosity > Verbosity::Quiet && before > 0 {
             let line = format!("resumed: {} done before", amount::plural(before, "step"));
             self.text.push_str("  ");
             Pieces::new()
@@ -308,19 +309,7 @@ impl Terminal {
         if !self.waits_for.contains(path) {
             self.waits_for.push(path.clone());
         }
-        let mut text = Pieces::new();
-        text.push(Ink::Plain, format!("{path} "));
-        let who = match (&ask.from[..], ask.kind) {
-            ([], ApprovalKind::Confirm) => "asks for a confirmation".to_owned(),
-            ([], ApprovalKind::Approve) => "asks for an approval".to_owned(),
-            (from, _) => format!("asks {} for an approval", from.join(", ")),
-        };
-        text.push(Ink::Warn, format!("{who}: {}", clean::line(&ask.message)));
-        if let Some(summary) = ask.preview["summary"].as_str() {
-            text.push(Ink::Plain, format!(": {}", clean::line(summary)));
-        }
-        let _ = write!(self.text, "{} ", self.look.paint(Ink::Warn, "?"));
-        text.write(&mut self.text, &self.look, 2, 2);
+        question::write(&mut self.text, &self.look, path, ask);
     }
 
     fn answered(&mut self, happening: &Happening, answer: &ApprovalAnswer) {
