@@ -75,6 +75,7 @@ fn row(run: &HistoryEntry) -> HistoryRow {
         status: run.status,
         started_at: run.started_at,
         ended_at: run.ended_at,
+        duration_ms: run.duration_ms,
         exit_code: run.exit_code,
     }
 }

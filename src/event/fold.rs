@@ -37,6 +37,8 @@ pub struct RunState {
     pub ended_at: Option<jiff::Timestamp>,
     /// How long it took, in milliseconds, by the clock that counts suspension.
     pub duration_ms: Option<u64>,
+    /// The same up to its last end, also once it is gone on with.
+    pub worked_ms: u64,
     /// The exit status of its engine.
     pub exit_code: Option<u8>,
     /// How it was last gone on with, if it was.
@@ -77,6 +79,7 @@ impl RunState {
             started_at: at,
             ended_at: None,
             duration_ms: None,
+            worked_ms: 0,
             exit_code: None,
             resumed: None,
             cancelled_by: None,
@@ -167,6 +170,7 @@ impl RunState {
                 self.exit_code = Some(end.exit_code);
                 self.ended_at = Some(happening.at);
                 self.duration_ms = Some(end.duration_ms);
+                self.worked_ms = end.duration_ms;
             }
             Event::ForeachExpand(expand) => self.expand(happening, &expand.items),
             Event::StepStart(start) => {

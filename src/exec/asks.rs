@@ -113,7 +113,9 @@ fn absent<'r>(
         _ => None,
     })?;
     let counts: Vec<String> = { has.iter() }
-        .filter(|(key, value)| value.is_number() || !FIXED.contains(&key.as_str()))
+        .filter(|(key, value)| {
+            value.is_number() || !(FIXED.contains(&key.as_str()) || value.is_array())
+        })
         .map(|(key, _)| format!("`{key}`"))
         .collect();
     let counts = match counts.is_empty() {

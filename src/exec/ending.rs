@@ -1,7 +1,7 @@
 //! How a run is told to end before its steps are over: by a signal, by its deadline, by a lost lock.
 
 use super::scheduler::Engine;
-use crate::base::{Cancel, EndReason, Instant};
+use crate::base::{Cancel, EndReason};
 use crate::event::{Event, JournalError, RunCancel, Section};
 use crate::host::signals::EndSignal;
 
@@ -17,15 +17,6 @@ impl Engine<'_> {
     /// Whether the steps of a section were told to end.
     pub(super) fn is_told(&self, section: Section) -> bool {
         self.cancel_of(section).state().reason().is_some()
-    }
-
-    /// How long the run took, in milliseconds, since this part of it began or the first one did.
-    pub(super) fn took(&self, began: Instant, first: Option<jiff::Timestamp>) -> u64 {
-        let part = self.clock.now().since(began).as_millis();
-        let whole = first.map(|first| self.clock.wall().duration_since(first).as_millis());
-        let whole = whole.and_then(|whole| u64::try_from(whole).ok());
-        // A clock that was set back makes nothing shorter.
-        whole.unwrap_or(part).max(part)
     }
 
     /// Why no further step of a section starts, if that is so.

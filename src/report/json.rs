@@ -29,6 +29,8 @@ pub struct HistoryRow {
     pub started_at: Timestamp,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
+    /// How long it took, in milliseconds, without the time before it was gone on with.
+    pub duration_ms: Option<u64>,
     /// The exit status of its engine.
     pub exit_code: Option<u8>,
 }
@@ -273,6 +275,7 @@ mod tests {
             status: state.status,
             started_at: state.started_at,
             ended_at: state.ended_at,
+            duration_ms: state.duration_ms,
             exit_code: state.exit_code,
         }]);
         let rows: Value = serde_json::from_str(&rows).unwrap();
@@ -290,6 +293,7 @@ mod tests {
             status: RunStatus::Running,
             started_at: state.started_at,
             ended_at: None,
+            duration_ms: None,
             exit_code: None,
         };
         insta::assert_snapshot!(history(&[row]));

@@ -183,6 +183,7 @@ fn a_run_is_told_afterwards() {
                 "status",
                 "started_at",
                 "ended_at",
+                "duration_ms",
                 "exit_code"
             ]
         );

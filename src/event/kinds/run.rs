@@ -149,6 +149,6 @@ pub struct RunEnd {
     pub status: RunStatus,
     /// The exit status of its engine.
     pub exit_code: u8,
-    /// How long it took, in milliseconds: from its first start, where it was gone on with.
+    /// How long it took, in milliseconds, with the earlier parts of it that came to an end.
     pub duration_ms: u64,
 }

@@ -30,10 +30,7 @@ pub fn history(rows: &[HistoryRow], look: &Look) -> String {
         let (symbol, ink, word) = mark(look, row.status);
         let mut playbook = String::new();
         pad(&mut playbook, name, widest);
-        let took = row.ended_at.map(|ended| {
-            let took = ended.duration_since(row.started_at).as_millis();
-            amount::duration(u64::try_from(took).unwrap_or(0))
-        });
+        let took = row.duration_ms.map(amount::duration);
         let _ = write!(
             out,
             "{} {}  {}  {}  {}  {:>6}",

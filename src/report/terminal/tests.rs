@@ -223,6 +223,7 @@ fn a_list_of_runs() {
             status,
             started_at,
             ended_at: (took > 0).then(|| started_at + jiff::SignedDuration::from_secs(took)),
+            duration_ms: (took > 0).then(|| took.unsigned_abs() * 1000),
             exit_code: (took > 0).then_some(code),
         }
     };
