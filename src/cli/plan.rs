@@ -15,6 +15,7 @@ use crate::base::count::plural;
 use crate::event::{ApprovalKind, EffectClass, Section};
 use crate::host::files;
 use crate::plan::{Decision, Estimate, Plan, Planned, Pledge, Seen};
+use crate::report::terminal::{Ink, Look, Pieces, text_width};
 use crate::report::{amount, clean};
 use crate::step::Preview;
 
@@ -35,7 +36,10 @@ pub(super) fn run(out: &mut Output, args: PlanArgs) -> u8 {
         };
         match args.format {
             Format::Json => out.json(&saved(&plan)),
-            _ => out.data(text(&plan)),
+            _ => {
+                let look = Look::detect(&std::io::stdout(), out.color);
+                out.data(text(&plan, &look));
+            }
         }
         if let Some(path) = &args.output {
             let file = format!("{:#}\n", saved(&plan));
@@ -170,70 +174,95 @@ fn locks(key: &str, connection: Option<&str>) -> String {
     )
 }
 
-fn text(plan: &Plan) -> String {
-    let mut text = format!(
-        "Plan of {} on {}: looked, and touched nothing\n\n",
-        plan.playbook.name, plan.host
-    );
-    if let Some(lock) = &plan.lock {
-        let _ = writeln!(text, "  {}\n", locks(lock, plan.lock_connection.as_deref()));
+/// A plan as text, wrapped where a terminal ends.
+struct Page<'a> {
+    text: String,
+    look: &'a Look,
+    /// Where what is said of a step goes on.
+    indent: usize,
+}
+
+impl Page<'_> {
+    /// A line; what does not fit goes on below, at column `indent`.
+    fn line(&mut self, head: &str, more: &str, indent: usize) {
+        self.text.push_str(head);
+        let more = Pieces::new().and(Ink::Plain, clean::line(more));
+        more.write(&mut self.text, self.look, text_width(head), indent);
     }
+
+    /// A line below a step.
+    fn below(&mut self, mark: &str, more: &str) {
+        let head = format!("{}{mark}", " ".repeat(self.indent));
+        self.line(&head, more, self.indent + mark.len());
+    }
+
+    fn step(&mut self, step: &Planned) {
+        let (word, more) = words(step);
+        let sign = match (step.described.effect, step.changes()) {
+            (EffectClass::Destroy, true) => "!",
+            (_, true) => "~",
+            _ => " ",
+        };
+        let path = step.described.path.to_string();
+        let width = self.indent - 4;
+        let head = format!("{sign} {path:width$}  {word:10}  ");
+        self.line(&head, &more, self.indent + 12);
+        if let Some(help) = help(step) {
+            self.below("", &format!("help: {help}"));
+        }
+        if let Some(Preview::Change(change)) = &step.preview {
+            for item in &change.items {
+                self.below("| ", item);
+            }
+            for note in &change.notes {
+                self.below("  ", note);
+            }
+            for line in change.diff.iter().flat_map(|diff| diff.lines()) {
+                self.below("| ", line);
+            }
+        }
+        match step.approval.filter(|_| step.changes()) {
+            Some(ApprovalKind::Confirm) => self.below("", "asks for a confirmation"),
+            Some(ApprovalKind::Approve) => self.below("", "asks for an approval"),
+            None => {}
+        }
+        if let Some(lock) = &step.lock {
+            let locks = locks(lock, step.lock_connection.as_deref());
+            self.below("", &locks);
+        }
+    }
+}
+
+fn text(plan: &Plan, look: &Look) -> String {
     let width = plan
         .steps
         .iter()
         .map(|step| step.described.path.to_string().len())
         .max();
-    let width = width.unwrap_or(0).min(40);
+    let mut page = Page {
+        text: format!(
+            "Plan of {} on {}: looked, and touched nothing\n\n",
+            plan.playbook.name, plan.host
+        ),
+        look,
+        indent: width.unwrap_or(0).min(40) + 4,
+    };
+    if let Some(lock) = &plan.lock {
+        let locks = locks(lock, plan.lock_connection.as_deref());
+        page.line("  ", &locks, 2);
+        page.text.push('\n');
+    }
     let mut finally = false;
     for step in &plan.steps {
-        let described = &step.described;
-        if described.section == Section::Finally && !std::mem::replace(&mut finally, true) {
-            text.push_str("\nfinally:\n");
+        let in_finally = step.described.section == Section::Finally;
+        if in_finally && !std::mem::replace(&mut finally, true) {
+            page.text.push_str("\nfinally:\n");
         }
-        let (word, more) = words(step);
-        let sign = match (described.effect, step.changes()) {
-            (EffectClass::Destroy, true) => "!",
-            (_, true) => "~",
-            _ => " ",
-        };
-        let path = described.path.to_string();
-        let _ = writeln!(
-            text,
-            "{sign} {path:width$}  {word:10}  {}",
-            clean::line(&more)
-        );
-        let indent = " ".repeat(width + 4);
-        if let Some(help) = help(step) {
-            let _ = writeln!(text, "{indent}help: {}", clean::line(help));
-        }
-        if let Some(Preview::Change(change)) = &step.preview {
-            for item in &change.items {
-                let _ = writeln!(text, "{indent}| {}", clean::line(item));
-            }
-            for note in &change.notes {
-                let _ = writeln!(text, "{indent}  {}", clean::line(note));
-            }
-            for line in change.diff.iter().flat_map(|diff| diff.lines()) {
-                let _ = writeln!(text, "{indent}| {}", clean::line(line));
-            }
-        }
-        match step.approval.filter(|_| step.changes()) {
-            Some(ApprovalKind::Confirm) => {
-                let _ = writeln!(text, "{indent}asks for a confirmation");
-            }
-            Some(ApprovalKind::Approve) => {
-                let _ = writeln!(text, "{indent}asks for an approval");
-            }
-            None => {}
-        }
-        if let Some(lock) = &step.lock {
-            let locks = locks(lock, step.lock_connection.as_deref());
-            let _ = writeln!(text, "{indent}{locks}");
-        }
+        page.step(step);
     }
-    text.push('\n');
-    text.push_str(&totals(plan));
-    text
+    page.text.push('\n');
+    page.text.push_str(&totals(plan));
+    page.text
 }
 
 /// How many steps there are of each kind, and how long they are expected to take.
