@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::case::{Bounds, CallExpect, Decided, StepExpect, Target};
 use super::coverage::is_implied;
+use super::difference::{difference, short};
 use super::missing::missing_outputs;
 use super::play::Run;
 use crate::base::count::plural;
@@ -13,9 +14,6 @@ use crate::diag::{Diagnostic, codes};
 use crate::event::{AnswerBy, Event, RunStatus, SkipKind, Status, StepState};
 use crate::exec;
 use crate::expr::{Evaluated, Expr, to_json};
-
-/// The longest value that is repeated in a message, in characters.
-const LONGEST: usize = 160;
 
 /// What is not as it was expected.
 pub(super) fn judge(run: &Run<'_>) -> Vec<Diagnostic> {
@@ -421,82 +419,4 @@ fn ended(step: &StepState) -> String {
     let why = why.map(|why| format!(": {why}")).unwrap_or_default();
     let allowed = if step.allowed { " (allowed)" } else { "" };
     format!("is `{}`{allowed}{why}", step.status)
-}
-
-fn short(value: &Value) -> String {
-    let text = value.to_string();
-    match text.char_indices().nth(LONGEST) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text,
-    }
-}
-
-/// In what `is` does not contain `wanted`: a mapping holds its keys, everything else is the same.
-fn difference(wanted: &Value, is: &Value, place: &str) -> Option<String> {
-    match (wanted, is) {
-        (Value::Object(wanted), Value::Object(is)) => wanted.iter().find_map(|(key, wanted)| {
-            let place = format!("{place}.{key}");
-            match is.get(key) {
-                Some(is) => difference(wanted, is, &place),
-                None => Some(format!(
-                    "`{place}` should be {}, and is not there",
-                    short(wanted)
-                )),
-            }
-        }),
-        (Value::Array(wanted), Value::Array(is)) if wanted.len() == is.len() => {
-            let pairs = wanted.iter().zip(is).enumerate();
-            { pairs }
-                .find_map(|(at, (wanted, is))| difference(wanted, is, &format!("{place}[{at}]")))
-        }
-        (Value::Number(a), Value::Number(b)) if a.as_f64() == b.as_f64() => None,
-        (wanted, is) if wanted == is => None,
-        (wanted, is) => Some(format!(
-            "`{place}` should be {}, and is {}",
-            short(wanted),
-            short(is)
-        )),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::difference;
-
-    #[test]
-    fn a_part_of_a_mapping_is_enough() {
-        let is = json!({ "a": 1, "b": { "c": [1, { "d": "x", "e": 2 }] }, "f": null });
-        for fits in [
-            json!({}),
-            json!({ "a": 1.0 }),
-            json!({ "b": { "c": [1, { "d": "x" }] } }),
-            json!({ "f": null }),
-            is.clone(),
-        ] {
-            assert_eq!(difference(&fits, &is, "with"), None, "{fits}");
-        }
-        for (wrong, told) in [
-            (json!({ "a": "1" }), "`with.a` should be \"1\", and is 1"),
-            (
-                json!({ "g": null }),
-                "`with.g` should be null, and is not there",
-            ),
-            (
-                json!({ "b": { "c": [1] } }),
-                "`with.b.c` should be [1], and is [1,{\"d\":\"x\",\"e\":2}]",
-            ),
-            (
-                json!({ "b": { "c": [1, { "d": "y" }] } }),
-                "`with.b.c[1].d` should be \"y\", and is \"x\"",
-            ),
-            (
-                json!([]),
-                "`with` should be [], and is {\"a\":1,\"b\":{\"c\":[1,{\"d\":\"x\",\"e\":2}]},\"f\":null}",
-            ),
-        ] {
-            assert_eq!(difference(&wrong, &is, "with").as_deref(), Some(told));
-        }
-    }
 }

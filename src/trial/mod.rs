@@ -7,6 +7,7 @@
 mod answers;
 mod case;
 mod coverage;
+mod difference;
 mod expect;
 mod file;
 mod journal;

@@ -38,7 +38,11 @@ const FIRST_REST: Duration = Duration::from_millis(100);
 const FLUSH_LIMIT: Duration = Duration::from_secs(60);
 
 /// What the server says where an archive does not take all rows, in [`Deletion::checked`].
-const TURNED_AWAY: &str = "rows that the archive did not take:";
+macro_rules! turned_away {
+    () => {
+        "rows that the archive did not take: "
+    };
+}
 
 /// A statement that deletes rows, and one that puts them elsewhere.
 pub(super) struct Deletion {
@@ -67,10 +71,13 @@ impl Deletion {
         let gone = Sql::new("runbook_gone AS (").sql(&self.delete);
         let parts = gone.then("), runbook_kept AS (").sql(&insert);
         // A text that is no number is an error with it in its message.
-        let count = "(SELECT CASE WHEN gone = kept THEN gone \
-               ELSE ('rows that the archive did not take: ' || gone - kept)::pg_catalog.int8 END \
+        let count = concat!(
+            "(SELECT CASE WHEN gone = kept THEN gone ELSE ('",
+            turned_away!(),
+            "' || gone - kept)::pg_catalog.int8 END \
              FROM (SELECT (SELECT pg_catalog.count(*) FROM runbook_gone) AS gone, \
-               (SELECT pg_catalog.count(*) FROM runbook_kept) AS kept) AS counted)";
+               (SELECT pg_catalog.count(*) FROM runbook_kept) AS kept) AS counted)"
+        );
         (parts.then(" RETURNING 1)"), count)
     }
 }
@@ -314,7 +321,7 @@ impl<'a, 's> Batches<'a, 's> {
         loop {
             let error = match work().await {
                 Ok(done) => return Ok(done),
-                Err(error) if error.cause.contains(TURNED_AWAY) => {
+                Err(error) if error.cause.contains(turned_away!()) => {
                     return Err(self.turned_away(&error));
                 }
                 Err(error) if error.obstacle != Obstacle::Locked => return Err(error.into()),
